@@ -1,0 +1,1 @@
+//! The historian room.

@@ -1,0 +1,146 @@
+//! A frame: what one commit of the log holds, and all that the dataflow ever reads.
+
+use super::batch::Batch;
+use super::time::{Epoch, Timestamp};
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// Everything that became durable together and becomes visible together.
+///
+/// Order inside a frame: documents take effect before the batches; rows of one frame are ordered
+/// by their message ordinal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// The logical time of all that is in here.
+    pub epoch: Epoch,
+    /// The clock of the source: wall clock when live, the recording's time in a replay.
+    pub tick: Timestamp,
+    /// Catalog documents that were published or deleted.
+    pub documents: Vec<Document>,
+    /// Telemetry.
+    pub batches: Vec<Batch>,
+    /// What was refused, with its raw bytes.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// The kinds of catalog documents. The text forms are the folder names under `dataflows/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// What the assets of a kind have in common.
+    AssetTypes,
+    /// What the devices of a kind send.
+    DeviceTypes,
+    /// One machine.
+    Assets,
+    /// One sender.
+    Devices,
+    /// Which device feeds which asset.
+    Links,
+}
+
+/// One version of a catalog document.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Document {
+    /// What it describes.
+    pub kind: Kind,
+    /// Its name, unique inside the kind.
+    pub key: Arc<str>,
+    /// Its dense id inside the kind, given by the catalog, never reused.
+    pub id: u32,
+    /// 1 for the first version, then one more each time.
+    pub version: u32,
+    /// The document as canonical JSON; `None` deletes it.
+    pub body: Option<Arc<str>>,
+}
+
+/// Why something was refused. The text form is the code that users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Reason {
+    /// The bytes are not what the format says.
+    Syntax,
+    /// The right format, the wrong shape: a field is missing or of another type.
+    Schema,
+    /// The timestamp cannot be read.
+    Ts,
+    /// The event time lies further in the future than the asset type allows.
+    FutureTs,
+    /// No such device, and none may be provisioned.
+    UnknownDevice,
+    /// The device's type has no such metric.
+    UnknownMetric,
+    /// The value is not of the metric's type, or is NaN or infinite.
+    Value,
+    /// Larger or deeper than a limit allows.
+    Limit,
+}
+
+/// Something that was refused, kept with its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// When a door took it.
+    pub received_at: Timestamp,
+    /// Which door: `http`, `mqtt`, `file:<name>`.
+    pub source: Arc<str>,
+    /// The device, when it could be told.
+    pub device: Option<Arc<str>>,
+    /// Why it was refused.
+    pub reason: Reason,
+    /// What exactly is wrong, and what to do.
+    pub detail: Arc<str>,
+    /// The refused element as it came, cut to the named limit of its door.
+    pub raw: Arc<[u8]>,
+}
+
+impl Kind {
+    /// All kinds, referenced ones first: types before assets and devices, links last.
+    pub const ALL: [Self; 5] =
+        [Self::AssetTypes, Self::DeviceTypes, Self::Assets, Self::Devices, Self::Links];
+
+    /// The folder and path name: `asset_types`, `device_types`, `assets`, `devices`, `links`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AssetTypes => "asset_types",
+            Self::DeviceTypes => "device_types",
+            Self::Assets => "assets",
+            Self::Devices => "devices",
+            Self::Links => "links",
+        }
+    }
+
+    /// The kind with this folder name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl Reason {
+    /// The code that users see.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Syntax => "SYNTAX",
+            Self::Schema => "SCHEMA",
+            Self::Ts => "TS",
+            Self::FutureTs => "FUTURE_TS",
+            Self::UnknownDevice => "UNKNOWN_DEVICE",
+            Self::UnknownMetric => "UNKNOWN_METRIC",
+            Self::Value => "VALUE",
+            Self::Limit => "LIMIT",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}

@@ -1,0 +1,25 @@
+//! The nouns that every room speaks: times, qualities, values, batches, frames and changes.
+//!
+//! Pure values only. Nothing here reads a clock, opens a file, allocates an identity or knows a
+//! foreign runtime; everything can be compared, printed and sent to another thread.
+
+mod time;
+mod quality;
+mod value;
+mod ids;
+mod batch;
+mod rows;
+mod frame;
+mod change;
+
+pub use batch::{Batch, BatchError, DEVICE, EVENT_TIME, MESSAGE, METRICS_FROM, QUALITY};
+pub use change::{
+    Change, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Occurrence, Outcome, Output,
+    Table, Upserts, Window,
+};
+pub use frame::{DeadLetter, Document, Frame, Kind, Reason};
+pub use ids::{AssetId, DeviceId, TypeId};
+pub use quality::Quality;
+pub use rows::{Rows, mask_words};
+pub use time::{Duration, Epoch, TimeError, Timestamp};
+pub use value::{DataType, Symbol, Value};
