@@ -81,7 +81,9 @@ impl TypeState {
                 let row = self.series[asset].row_mut(&self.plan.rows, at);
                 let (words, quality) = (rows.words(i), rows.quality(i));
                 let plan = &self.plan;
-                slots(&mask, |slot| plan.rows.set_point(row, slot, words[slot], Quality(quality[slot])));
+                slots(&mask, |slot| {
+                    plan.rows.set_point(row, slot, words[slot], Quality(quality[slot]))
+                });
             } else {
                 for slot in 0..rows.slots {
                     let bit = 1 << (slot % 64);
@@ -191,7 +193,7 @@ impl TypeState {
             asset.log.restep(plan, states, series, (span.start, span.end), about.0);
             let about = (&*about.0, about.1);
             asset.tell_events(plan, series, span.start, about, &mut said);
-            if about.0.changed || std::mem::take(&mut asset.tell_anew) {
+            if about.0.levels_differ() | std::mem::take(&mut asset.tell_anew) {
                 asset.tell_levels(plan, states, about, &mut said, out);
             }
             asset.roll_up(plan, series, span);
@@ -208,7 +210,8 @@ impl TypeState {
     fn tell_failures(&mut self, failures: Vec<Failure>, names: &Names, said: &mut Said) {
         for failure in failures {
             let asset = &mut self.assets[failure.asset];
-            let is = |row: &ErrorRow| row.source == failure.source && row.event_time == failure.time;
+            let is =
+                |row: &ErrorRow| row.source == failure.source && row.event_time == failure.time;
             if let Some(at) = asset.errors.iter().position(is) {
                 said.errors.push((asset.errors.swap_remove(at), -1));
             }

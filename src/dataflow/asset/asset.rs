@@ -139,9 +139,8 @@ impl Asset {
             }
         }
         self.open = open;
-        let levels: Vec<u64> = (0..plan.rules.len())
-            .flat_map(|i| RulePlan::summary(&state[states.rule(i)]))
-            .collect();
+        let levels: Vec<u64> =
+            (0..plan.rules.len()).flat_map(|i| RulePlan::summary(&state[states.rule(i)])).collect();
         for (i, rule) in plan.rules.iter().enumerate() {
             let (was, is) = (place(&self.levels, i), place(&levels, i));
             if was != is {
@@ -294,8 +293,7 @@ impl Asset {
     fn place_in_fleet(&self, plan: &Plan, diff: i64, out: &mut Changes) {
         let (Some(health), Some(score)) = (&plan.health, self.health.get(1)) else { return };
         let score = f64::from_bits(*score);
-        let place =
-            (Arc::clone(&plan.key), health.band(score), self.id, OrderedScore::new(score));
+        let place = (Arc::clone(&plan.key), health.band(score), self.id, OrderedScore::new(score));
         out.health.push((place, diff));
     }
 }
@@ -324,7 +322,11 @@ fn place(levels: &[u64], rule: usize) -> Option<u8> {
     (words[1] as i64 != NEVER).then_some(words[0] as u8)
 }
 
-fn raised(plan: &Plan, states: &StateLayout, state: &[i64]) -> Vec<(usize, usize, i64, Option<i64>)> {
+fn raised(
+    plan: &Plan,
+    states: &StateLayout,
+    state: &[i64],
+) -> Vec<(usize, usize, i64, Option<i64>)> {
     let mut raised = Vec::new();
     for rule in 0..plan.rules.len() {
         let words = &state[states.rule(rule)];

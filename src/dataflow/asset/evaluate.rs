@@ -54,9 +54,24 @@ pub fn evaluate(
             let (mut changed, mut reach) = (false, span.end);
             for i in span.start..span.end {
                 let result = &results[first + i - span.start];
-                changed |= put(plan, derived.slot, &derived.trigger, rows, i, result, derived.expr.inputs());
+                changed |= put(
+                    plan,
+                    derived.slot,
+                    &derived.trigger,
+                    rows,
+                    i,
+                    result,
+                    derived.expr.inputs(),
+                );
                 let failure = result.as_ref().err();
-                report(plan, rows.row_mut(&plan.rows, i), (span.asset, index), &source, failure, failures);
+                report(
+                    plan,
+                    rows.row_mut(&plan.rows, i),
+                    (span.asset, index),
+                    &source,
+                    failure,
+                    failures,
+                );
             }
             if span.end < rows.len(&plan.rows) {
                 reach = reach.max(rows.hold(&plan.rows, span.end - 1, derived.slot));
@@ -206,9 +221,9 @@ fn words(array: &ArrayRef) -> Box<dyn Iterator<Item = Option<u64>> + '_> {
             Box::new(array.as_primitive::<Int64Type>().iter().map(|x| x.map(|x| x as u64)))
         }
         Arrow::Boolean => Box::new(array.as_boolean().iter().map(|x| x.map(u64::from))),
-        Arrow::Utf8 => Box::new(
-            array.as_string::<i32>().iter().map(|x| x.map(|x| u64::from(Symbol::of(x).0))),
-        ),
+        Arrow::Utf8 => {
+            Box::new(array.as_string::<i32>().iter().map(|x| x.map(|x| u64::from(Symbol::of(x).0))))
+        }
         _ => Box::new(std::iter::repeat_n(None, array.len())),
     }
 }

@@ -45,7 +45,10 @@ impl EventPlan {
                     Severity::Warning => "warning",
                     Severity::Critical => "critical",
                 },
-                message: rule.message.clone().unwrap_or_else(|| format!("{{{{asset}}}}: {}", rule.event_type)),
+                message: rule
+                    .message
+                    .clone()
+                    .unwrap_or_else(|| format!("{{{{asset}}}}: {}", rule.event_type)),
                 input: compiler.hidden(&rule.id, source, Want::Condition)?,
                 edge: rule.edge,
                 hold_for: rule.hold_for.0,

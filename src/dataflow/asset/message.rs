@@ -32,7 +32,8 @@ fn fill(text: &mut String, place: &str, plan: &Plan, asset: &str, row: &[u64]) {
         let _ = write!(text, "{{{{{place}}}}}");
         return;
     };
-    let value = plan.rows.usable(row, slot).map(|word| plan.layout.slots[slot].data_type.value(word));
+    let value =
+        plan.rows.usable(row, slot).map(|word| plan.layout.slots[slot].data_type.value(word));
     // Writing to a string cannot fail.
     let _ = match (value, digits) {
         (None, _) => write!(text, "?"),

@@ -47,8 +47,6 @@ pub(super) struct HiddenPlan {
     /// The rule, for the `errors` view.
     pub source: Arc<str>,
     pub expr: Compiled,
-    /// Bool values are kept as 1 and 0.
-    pub condition: bool,
 }
 
 /// Where a rule's value comes from.
@@ -117,7 +115,8 @@ impl Plan {
         let health = HealthPlan::compile(document, &mut compiler)?;
         let Compiler { layout, hidden, .. } = compiler;
         let holds = health.as_ref().map_or(0, HealthPlan::holds);
-        let rows = RowLayout::new(layout.slots.len(), hidden.len(), rules.len(), events.len(), holds);
+        let rows =
+            RowLayout::new(layout.slots.len(), hidden.len(), rules.len(), events.len(), holds);
         Ok(Self {
             id,
             key: key.into(),
@@ -159,9 +158,8 @@ impl Compiler<'_> {
 
     /// Adds an expression of a rule.
     pub fn hidden(&mut self, rule: &str, source: Source, want: Want) -> Result<Input, PlanError> {
-        let condition = matches!(want, Want::Condition);
         let expr = self.expression(rule, source, want)?;
-        self.hidden.push(HiddenPlan { source: rule.into(), expr, condition });
+        self.hidden.push(HiddenPlan { source: rule.into(), expr });
         Ok(Input::Hidden(self.hidden.len() - 1))
     }
 

@@ -43,16 +43,18 @@ impl HealthPlan {
                     let slot = compiler.metric(part.id, name)?;
                     (Input::Metric(slot), compiler.slot(slot).data_type)
                 }
-                PartInput::Jsonata(text) => {
-                    (compiler.hidden(part.id, Source::Jsonata(text), want.clone())?, expression(condition))
-                }
-                PartInput::Sql(text) => {
-                    (compiler.hidden(part.id, Source::Sql(text), want.clone())?, expression(condition))
-                }
+                PartInput::Jsonata(text) => (
+                    compiler.hidden(part.id, Source::Jsonata(text), want.clone())?,
+                    expression(condition),
+                ),
+                PartInput::Sql(text) => (
+                    compiler.hidden(part.id, Source::Sql(text), want.clone())?,
+                    expression(condition),
+                ),
             };
-            let when = part.when.map(|when| {
-                compiler.hidden(part.id, Source::Jsonata(when), Want::Condition)
-            });
+            let when = part
+                .when
+                .map(|when| compiler.hidden(part.id, Source::Jsonata(when), Want::Condition));
             let hold = part.hold.map(|hold| {
                 holds += 1;
                 (holds - 1, hold.0)

@@ -126,11 +126,4 @@ impl Series {
         self.words.drain(..first * layout.stride);
         self.base = true;
     }
-
-    /// Gives back memory that is no longer used.
-    pub fn shrink(&mut self) {
-        if self.words.capacity() > 2 * self.words.len() {
-            self.words.shrink_to(self.words.len() + self.words.len() / 4);
-        }
-    }
 }

@@ -50,7 +50,7 @@ pub struct Steps {
     /// The first row that was not looked at.
     pub end: usize,
     /// Whether the state after the newest row changed.
-    pub changed: bool,
+    changed: bool,
 }
 
 /// Where the parts of a state are.
@@ -121,7 +121,7 @@ impl StateLayout {
 
 impl Plan {
     /// The value of a rule's input in a row, `None` when missing or bad.
-    pub fn input(&self, row: &[u64], input: Input) -> Option<u64> {
+    pub(super) fn input(&self, row: &[u64], input: Input) -> Option<u64> {
         match input {
             Input::Metric(slot) => self.rows.usable(row, slot),
             Input::Hidden(index) => self.rows.hidden_value(row, index),
@@ -248,6 +248,11 @@ impl StateLog {
 }
 
 impl Steps {
+    /// Whether levels, counters or past occurrences may be others than before.
+    pub fn levels_differ(&self) -> bool {
+        self.changed || self.closed != self.was_closed
+    }
+
     fn clear(&mut self) {
         self.state.clear();
         self.old.clear();

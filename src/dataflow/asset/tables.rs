@@ -87,7 +87,8 @@ impl<'a> Arrivals<'a> {
     /// Row `i` kept the points of the mask, and lost these numbers of points.
     pub fn row(&mut self, i: usize, mask: &[u64], duplicates: u32, too_late: u32) {
         if duplicates > 0 && self.some.is_none() {
-            let mut some = Rows { asset_type: self.all.asset_type, slots: self.all.slots, ..Rows::default() };
+            let mut some =
+                Rows { asset_type: self.all.asset_type, slots: self.all.slots, ..Rows::default() };
             (0..i).for_each(|j| some.push_row(self.all, j));
             self.some = Some(some);
         }

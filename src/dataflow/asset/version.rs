@@ -3,8 +3,8 @@
 use super::assess::TypeState;
 use super::asset::Asset;
 use super::changes::{Changes, Names};
-use super::event::EventPlan;
 use super::evaluate::Span;
+use super::event::EventPlan;
 use super::level::RulePlan;
 use super::plan::Plan;
 use super::row::NEVER;
