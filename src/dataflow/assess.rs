@@ -20,6 +20,9 @@ type Builder<D> = CapacityContainerBuilder<Vec<D>>;
 type HealthUpdate = (Health, u64, i64);
 type ThresholdUpdate = (Threshold, u64, i64);
 
+/// Rows after which the operator lets the others have their turn before the next epoch.
+const ROWS_PER_ACTIVATION: usize = 16_384;
+
 /// What comes out of the rows.
 pub struct Assessed<'scope> {
     /// Changes of views.
@@ -47,7 +50,7 @@ impl Held {
 /// Sends rows to the owners of their assets and applies them there.
 ///
 /// An epoch is applied when neither rows nor news of it can come any more: first the news, then
-/// all rows of a type at once. One epoch an activation, so that no other operator waits longer.
+/// all rows of a type at once. After [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
 pub fn render<'scope>(
     rows: Stream<'scope, u64, AssetRows>,
     news: StreamVec<'scope, u64, NewsUpdate>,
@@ -85,20 +88,23 @@ pub fn render<'scope>(
                 }
             });
             let complete = |epoch: &u64| !frontiers.iter().any(|f| f.less_equal(epoch));
-            let Some(first) = held.first_entry().filter(|first| complete(first.key())) else {
-                return;
-            };
-            let (epoch, of_epoch) = first.remove_entry();
-            let changes = assessor.apply(of_epoch.news, of_epoch.rows);
-            let [for_changes, for_health, for_thresholds] = of_epoch.capabilities;
-            let list = changes.list.into_iter().map(|change| (epoch, change));
-            changes_output.activate().session(&for_changes).give_iterator(list);
-            let list = changes.health.into_iter().map(|(health, diff)| (health, epoch, diff));
-            health_output.activate().session(&for_health).give_iterator(list);
-            let list = changes.thresholds.into_iter().map(|(level, diff)| (level, epoch, diff));
-            thresholds_output.activate().session(&for_thresholds).give_iterator(list);
-            if held.first_key_value().is_some_and(|(next, _)| complete(next)) {
-                again.activate();
+            let mut budget = ROWS_PER_ACTIVATION;
+            while let Some(first) = held.first_entry().filter(|first| complete(first.key())) {
+                if budget == 0 {
+                    again.activate();
+                    break;
+                }
+                let (epoch, of_epoch) = first.remove_entry();
+                let rows: usize = of_epoch.rows.iter().map(Rows::len).sum();
+                budget = budget.saturating_sub(rows);
+                let changes = assessor.apply(of_epoch.news, of_epoch.rows);
+                let [for_changes, for_health, for_thresholds] = of_epoch.capabilities;
+                let list = changes.list.into_iter().map(|change| (epoch, change));
+                changes_output.activate().session(&for_changes).give_iterator(list);
+                let list = changes.health.into_iter().map(|(health, diff)| (health, epoch, diff));
+                health_output.activate().session(&for_health).give_iterator(list);
+                let list = changes.thresholds.into_iter().map(|(level, diff)| (level, epoch, diff));
+                thresholds_output.activate().session(&for_thresholds).give_iterator(list);
             }
         }
     });

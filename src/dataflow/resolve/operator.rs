@@ -13,6 +13,9 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
 
+/// Rows after which the operator lets the others have their turn before the next epoch.
+const ROWS_PER_ACTIVATION: usize = 16_384;
+
 /// What comes out of the batches.
 pub struct Resolved<'scope> {
     /// Rows of assets, one container for each type and kind of route.
@@ -37,7 +40,7 @@ pub fn render<'scope>(
     news: StreamVec<'scope, u64, NewsUpdate>,
 ) -> Resolved<'scope> {
     let mut builder = OperatorBuilder::new("Resolve".to_owned(), batches.scope());
-    let activations = batches.scope().activator_for(builder.operator_info().address);
+    let again = batches.scope().activator_for(builder.operator_info().address);
     let mut batches = builder.new_input(batches, Pipeline);
     let mut news = builder.new_input(news, Pipeline);
     let (rows_output, rows) = builder.new_output::<AssetRows>();
@@ -66,30 +69,31 @@ pub fn render<'scope>(
                 }
             });
             let complete = |epoch: &u64| !frontiers[1].less_equal(epoch);
-            let Some(first) = held.first_entry().filter(|first| complete(first.key())) else {
-                return;
-            };
-            // One epoch an activation, so that other operators get their turn in between.
-            let (epoch, of_epoch) = first.remove_entry();
-            while let Some(news) = pending.first_entry().filter(|news| *news.key() <= epoch) {
-                resolver.learn(news.remove());
-            }
-            let mut unmapped = Unmapped::default();
-            let mut rows_output = rows_output.activate();
-            let mut session = rows_output.session_with_builder(&of_epoch.rows);
-            for batch in &of_epoch.batches {
-                for rows in resolver.resolve(batch, &mut unmapped) {
-                    session.give_container(&mut AssetRows(rows));
+            let mut budget = ROWS_PER_ACTIVATION;
+            while let Some(first) = held.first_entry().filter(|first| complete(first.key())) {
+                if budget == 0 {
+                    again.activate();
+                    break;
                 }
-            }
-            let outcomes = unmapped.into_outcomes();
-            if !outcomes.is_empty() {
-                let mut changes_output = changes_output.activate();
-                let mut session = changes_output.session(&of_epoch.changes);
-                session.give((epoch, Change::Outcomes(outcomes)));
-            }
-            if held.first_key_value().is_some_and(|(next, _)| complete(next)) {
-                activations.activate();
+                let (epoch, of_epoch) = first.remove_entry();
+                while let Some(news) = pending.first_entry().filter(|news| *news.key() <= epoch) {
+                    resolver.learn(news.remove());
+                }
+                let mut unmapped = Unmapped::default();
+                let mut rows_output = rows_output.activate();
+                let mut session = rows_output.session_with_builder(&of_epoch.rows);
+                for batch in &of_epoch.batches {
+                    budget = budget.saturating_sub(batch.len());
+                    for rows in resolver.resolve(batch, &mut unmapped) {
+                        session.give_container(&mut AssetRows(rows));
+                    }
+                }
+                let outcomes = unmapped.into_outcomes();
+                if !outcomes.is_empty() {
+                    let mut changes_output = changes_output.activate();
+                    let mut session = changes_output.session(&of_epoch.changes);
+                    session.give((epoch, Change::Outcomes(outcomes)));
+                }
             }
         }
     });
