@@ -74,7 +74,9 @@ impl FromStr for Speed {
         }
         match text.trim_end_matches('x').parse::<f64>() {
             Ok(times) if times.is_finite() && times > 0.0 => Ok(Self::Times(times)),
-            _ => Err(format!("'{text}' is no speed: give a number greater than 0 (1, 10, 0.5) or max")),
+            _ => Err(format!(
+                "'{text}' is no speed: give a number greater than 0 (1, 10, 0.5) or max"
+            )),
         }
     }
 }

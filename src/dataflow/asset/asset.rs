@@ -1,6 +1,6 @@
 //! One asset: what was said of it last, and what must be said now that its series changed.
 
-use super::changes::{Changes, OrderedScore};
+use super::changes::Changes;
 use super::evaluate::Span;
 use super::level::{self, LEVELS, RulePlan};
 use super::message::render;
@@ -10,6 +10,7 @@ use super::row::NEVER;
 use super::series::Series;
 use super::state::{Closed, Fired, StateLayout, StateLog, Steps};
 use super::tables::{Said, Tables, push};
+use crate::dataflow::score::OrderedScore;
 use crate::model::{ErrorRow, EventRow, Occurrence};
 use std::sync::Arc;
 

@@ -1,16 +1,12 @@
 //! What comes out of [`super::TypeState`], and the names it needs to say it.
 
+use crate::dataflow::score::OrderedScore;
 use crate::model::Change;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Keys of assets by dense id.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Vec<Arc<str>>);
-
-/// A score whose bits sort as the number does; NaN sorts last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct OrderedScore(u64);
 
 /// An asset's place in the fleet's health: type, band, asset, score.
 pub type HealthPlace = (Arc<str>, Arc<str>, u32, OrderedScore);
@@ -41,18 +37,5 @@ impl Names {
     /// The key of an asset that was inserted.
     pub fn get(&self, asset: u32) -> &Arc<str> {
         &self.0[asset as usize]
-    }
-}
-
-impl OrderedScore {
-    /// The score as something that sorts.
-    pub fn new(score: f64) -> Self {
-        let bits = score.to_bits();
-        Self(if bits >> 63 == 1 { !bits } else { bits | 1 << 63 })
-    }
-
-    /// The score.
-    pub fn score(self) -> f64 {
-        f64::from_bits(if self.0 >> 63 == 1 { self.0 & !(1 << 63) } else { !self.0 })
     }
 }

@@ -29,5 +29,5 @@ mod message;
 mod tests;
 
 pub use assess::TypeState;
-pub use changes::{Changes, Names, OrderedScore};
+pub use changes::{Changes, Names};
 pub use plan::{Plan, PlanError};
