@@ -1,7 +1,9 @@
 //! Runs the `tests:` of an asset type document through the engine that runs everything else.
 
 use crate::catalog::Layout;
-use crate::catalog::asset_type::{AssetType, ExpectedAlarm, ExpectedEvent, ExpectedOccurrence, Literal, Test};
+use crate::catalog::asset_type::{
+    AssetType, ExpectedAlarm, ExpectedEvent, ExpectedOccurrence, Literal, Test,
+};
 use crate::dataflow::Engine;
 use crate::model::{
     Batch, Change, DataType, Document, Epoch, EventRow, Frame, Kind, Occurrence, Output, Table,
@@ -204,7 +206,8 @@ impl Left {
             Change::Upserts(rows) if rows.table == Table::Latest => self.latest = rows.words,
             Change::Upserts(rows) if rows.table == Table::Health => self.health = rows.words,
             Change::Occurrences(rows) => {
-                rows.into_iter().for_each(|(row, d)| *self.occurrences.entry(row).or_default() += d);
+                rows.into_iter()
+                    .for_each(|(row, d)| *self.occurrences.entry(row).or_default() += d);
             }
             Change::Events(rows) => {
                 rows.into_iter().for_each(|(row, d)| *self.events.entry(row).or_default() += d);
@@ -246,7 +249,8 @@ impl Left {
 
     fn alarm(&self, expected: &ExpectedAlarm) -> Option<String> {
         let seconds = |micros: i64| micros as f64 / 1e6;
-        let of_rule = |row: &&Occurrence| *row.rule == expected.rule && *row.level == expected.level;
+        let of_rule =
+            |row: &&Occurrence| *row.rule == expected.rule && *row.level == expected.level;
         let standing = self.occurrences.iter().filter(|(_, n)| **n != 0).map(|(row, _)| row);
         let mut found: Vec<_> = standing
             .filter(of_rule)

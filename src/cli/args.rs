@@ -1,0 +1,213 @@
+//! What can be typed on the command line.
+
+use crate::ingest::route::UnknownDevices;
+use crate::model::Duration;
+use crate::replay::Speed;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Keeps every metric, health score, threshold state and aggregate of a plant exactly up to date
+/// while its telemetry is still arriving.
+///
+/// Without a command it runs the demo: a recording of real oil wells is replayed, with live views,
+/// subscriptions and SQL on the loopback address.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do; the demo when left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// For the demo without its name.
+    #[command(flatten)]
+    pub demo: DemoArgs,
+    /// For all commands.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, the message says what to do; 2 wrong usage; \
+3 a view differs from its query; 4 documents have problems.";
+
+/// Options of all commands.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Data directory: the log, the archive and a lock. One process at a time.
+    #[arg(long, global = true, value_name = "DIR", env = "MILLSTREAM_DATA")]
+    pub data: Option<PathBuf>,
+    /// Folder with the catalog's documents, laid out like `dataflows/`. Changed files take effect
+    /// while running.
+    #[arg(long, global = true, value_name = "DIR", env = "MILLSTREAM_CATALOG")]
+    pub catalog: Option<PathBuf>,
+    /// Address of the doors; port 0 takes a free one.
+    #[arg(long, global = true, value_name = "ADDR", env = "MILLSTREAM_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Worker threads of the dataflow [default: 1 for each two cores].
+    #[arg(long, global = true, value_name = "N", env = "MILLSTREAM_WORKERS")]
+    pub workers: Option<usize>,
+    /// What happens to messages of devices that the catalog does not have.
+    #[arg(long, global = true, value_enum, default_value_t = Unknown::Provision)]
+    pub unknown_devices: Unknown,
+}
+
+/// What to do with unknown devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Unknown {
+    /// A device type whose id pattern matches takes the device in; else it is refused.
+    Provision,
+    /// Refuse them.
+    Reject,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the engine: doors, catalog, MQTT.
+    Serve(ServeArgs),
+    /// Replay the recording of real oil wells that ships with the program.
+    Demo(DemoArgs),
+    /// Replay files: Parquet, Arrow IPC (file or stream), CSV; narrow or wide; merged by time.
+    Replay(ReplayArgs),
+    /// Ask in SQL: a running server on the same data directory, or the directory itself.
+    Sql(SqlArgs),
+    /// Recompute every view from the archived points and compare.
+    Verify(VerifyArgs),
+    /// Validate a folder of documents and run the tests inside them.
+    Check(CheckArgs),
+}
+
+/// Options of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Subscribe to a broker: `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`.
+    #[arg(long, value_name = "URL", env = "MILLSTREAM_MQTT_URL")]
+    pub mqtt_url: Option<String>,
+    /// Topic filter to subscribe to; may be given several times.
+    #[arg(long, value_name = "FILTER", default_value = "telemetry/#")]
+    pub mqtt_topic: Vec<String>,
+    /// Where the device stands in the topic, as in `plant/{device}/telemetry`; without it the
+    /// payload says `deviceId`.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub mqtt_device_topic: Option<String>,
+    /// Protocol version.
+    #[arg(long, value_enum, default_value_t = MqttVersion::V5)]
+    pub mqtt_version: MqttVersion,
+    /// Client id: the broker keeps the session under this name.
+    #[arg(long, value_name = "ID", default_value = "millstream")]
+    pub mqtt_client_id: String,
+    /// User name.
+    #[arg(long, value_name = "NAME", env = "MILLSTREAM_MQTT_USER")]
+    pub mqtt_user: Option<String>,
+    /// Password; better in the environment than on the command line.
+    #[arg(long, value_name = "TEXT", env = "MILLSTREAM_MQTT_PASSWORD", hide_env_values = true)]
+    pub mqtt_password: Option<String>,
+    /// File with the certificate authorities to trust, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub mqtt_ca: Option<PathBuf>,
+    /// File with the client's certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "mqtt_key")]
+    pub mqtt_cert: Option<PathBuf>,
+    /// File with the client's private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "mqtt_cert")]
+    pub mqtt_key: Option<PathBuf>,
+}
+
+/// Versions of the MQTT protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MqttVersion {
+    /// MQTT 3.1.1.
+    #[value(name = "3.1.1")]
+    V3,
+    /// MQTT 5.
+    #[value(name = "5")]
+    V5,
+}
+
+/// Options of the demo.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Recorded seconds a second, or `max` [default: 120].
+    #[arg(long, value_name = "X|max")]
+    pub speed: Option<Speed>,
+    /// End after the recording and print a report, instead of keeping the doors open.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Options of `replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The recordings.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Recorded seconds a second, or `max`.
+    #[arg(long, value_name = "X|max", default_value = "max")]
+    pub speed: Speed,
+    /// Write every view's final contents to this folder, one Parquet file a view.
+    #[arg(long, value_name = "DIR")]
+    pub export: Option<PathBuf>,
+    /// Recompute every view in the end and compare.
+    #[arg(long)]
+    pub verify: bool,
+    /// Event time that a batch of rows spans at the most.
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    pub tick: Duration,
+}
+
+/// Options of `sql`.
+#[derive(Clone, Debug, Args)]
+pub struct SqlArgs {
+    /// The query.
+    pub query: String,
+    /// How the answer is written.
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Write to a file instead of the terminal.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Ask this server instead of the one on the data directory.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// Forms of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// An array of objects.
+    Json,
+    /// With a header line.
+    Csv,
+    /// Arrow IPC stream.
+    Arrow,
+    /// Parquet.
+    Parquet,
+}
+
+/// Options of `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// The views to verify; all when left out.
+    pub views: Vec<String>,
+    /// Ask this server instead of the one on the data directory.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// The folder, laid out like `dataflows/`.
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+impl From<Unknown> for UnknownDevices {
+    fn from(unknown: Unknown) -> Self {
+        match unknown {
+            Unknown::Provision => Self::Provision,
+            Unknown::Reject => Self::Reject,
+        }
+    }
+}
