@@ -210,8 +210,7 @@ fn an_idle_engine_does_nothing() {
     }
     let operators = engine.operators();
     assert!(operators.iter().any(|o| o.name == "Assess" && o.worker == 1));
-    let resolved: u64 =
-        operators.iter().filter(|o| o.name == "Resolve").map(|o| o.records).sum();
+    let resolved: u64 = operators.iter().filter(|o| o.name == "Resolve").map(|o| o.records).sum();
     assert!(resolved > 0);
     drop(frames_tx);
     engine.join().unwrap();

@@ -154,8 +154,7 @@ fn columns<'u>(
             _ => Some(Conversion::IDENTITY),
         };
         let Some(conversion) = conversion else { continue };
-        let Some(convert) = step(fields[place].data_type(), metric.data_type, conversion)
-        else {
+        let Some(convert) = step(fields[place].data_type(), metric.data_type, conversion) else {
             continue;
         };
         let column = place + METRICS_FROM;

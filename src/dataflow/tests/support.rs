@@ -89,8 +89,7 @@ pub fn points(outputs: &[Output]) -> BTreeSet<Point> {
                     let place = (rows.asset_type.unwrap().0, rows.assets[i]);
                     let (word, quality) = (rows.words(i)[slot], rows.quality(i)[slot]);
                     let (time, message) = (rows.times[i], rows.messages[i]);
-                    let point =
-                        (epoch.0, place.0, place.1, slot, time, word, quality, message);
+                    let point = (epoch.0, place.0, place.1, slot, time, word, quality, message);
                     assert!(points.insert(point), "{point:?} twice");
                 }
             }
@@ -273,12 +272,8 @@ impl Plant {
         let (pressure, count) = (self.below(80) as f64 / 1.25, self.below(9) as i64);
         let state: Arc<str> = ["off", "idle", "running"][self.below(3) as usize].into();
         let on = self.below(2) == 0;
-        let all = [
-            Value::Double(pressure),
-            Value::Integer(count),
-            Value::String(state),
-            Value::Bool(on),
-        ];
+        let all =
+            [Value::Double(pressure), Value::Integer(count), Value::String(state), Value::Bool(on)];
         let present: Vec<usize> = (0..4).filter(|_| self.below(3) > 0).collect();
         let links: Vec<u32> =
             self.links.iter().filter(|link| link.0 == device).map(|link| link.1).collect();
@@ -297,8 +292,7 @@ impl Plant {
                 let outside = (asset % 2, column) == (0, 0) && pressure > 50.0;
                 let quality = if outside { Quality::OUT_OF_RANGE } else { Quality::GOOD };
                 let kind = asset % 2;
-                let point =
-                    (self.epoch, kind, asset, slot, self.time, word, quality.0, message);
+                let point = (self.epoch, kind, asset, slot, self.time, word, quality.0, message);
                 self.expected.insert(point);
             }
         }
