@@ -206,8 +206,8 @@ impl Assessor {
                     None => assets.state = Some(TypeState::new(plan)),
                 }
             }
-            Err(message) => {
-                let row = document_error(document, &message);
+            Err(error) => {
+                let row = document_error(document, &error.to_string());
                 if speaks {
                     changes.list.push(Change::Errors(vec![(row.clone(), 1)]));
                 }
