@@ -1,6 +1,7 @@
 //! Which column of a batch becomes which slot, settled once for each schema and kind of route.
 
 use super::directory::{Directory, Target};
+use crate::catalog::{self, Conversion};
 use crate::model::{DataType, METRICS_FROM, TypeId};
 use arrow::datatypes::{DataType as Arrow, Schema, SchemaRef};
 use std::sync::Arc;
@@ -23,15 +24,6 @@ pub enum Convert {
     Bool,
     /// A text, which becomes a symbol.
     Text,
-}
-
-/// `y = x * factor + offset`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Conversion {
-    /// Multiplied first.
-    pub factor: f64,
-    /// Added then.
-    pub offset: f64,
 }
 
 /// One slot and the column that it comes from.
@@ -65,16 +57,6 @@ pub struct ShapePlan {
     pub routes: Vec<Option<Columns>>,
     /// Metric columns that no route takes.
     pub unused: Vec<usize>,
-}
-
-impl Conversion {
-    /// Changes nothing.
-    pub const IDENTITY: Self = Self { factor: 1.0, offset: 0.0 };
-
-    /// The converted number; exactly the same one when there is nothing to convert.
-    pub fn apply(self, number: f64) -> f64 {
-        if self == Self::IDENTITY { number } else { number * self.factor + self.offset }
-    }
 }
 
 /// The plans by schema and shape. Valid as long as the directory does not change.
@@ -150,7 +132,9 @@ fn columns<'u>(
         // The asset type knows better than the device type: it says so only when they differ.
         let from = mapping.and_then(|mapping| mapping.from_unit.as_deref()).or(unit(source));
         let conversion = match (from, metric.unit.as_deref()) {
-            (Some(from), Some(to)) => between(from, to),
+            // The catalog refuses units that do not fit; points without a unit that does would
+            // be wrong numbers, so they count as unmapped.
+            (Some(from), Some(to)) => catalog::convert(from, to).ok(),
             _ => Some(Conversion::IDENTITY),
         };
         let Some(conversion) = conversion else { continue };
@@ -175,9 +159,4 @@ fn step(from: &Arrow, to: DataType, conversion: Conversion) -> Option<Convert> {
         (Arrow::Utf8, DataType::String) => Convert::Text,
         _ => return None,
     })
-}
-
-/// The conversion between two units; `None` when there is none.
-fn between(_from: &str, _to: &str) -> Option<Conversion> {
-    Some(Conversion::IDENTITY)
 }

@@ -1,6 +1,7 @@
 //! Fills the slots of rows from a column, one column after the other.
 
-use super::columns::{Conversion, Convert, Source};
+use super::columns::{Convert, Source};
+use crate::catalog::Conversion;
 use crate::model::{Quality, Rows, Symbol, mask_words};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::NullBuffer;
