@@ -4,6 +4,7 @@
 //! A body that cannot be read all the same is a row of the errors view while it is current.
 
 use crate::catalog::asset_type::AssetType;
+use crate::catalog::{Asset, Device, DeviceType, Link};
 use crate::model::{Document, ErrorRow, Kind};
 use differential_dataflow::VecCollection;
 use serde::de::DeserializeOwned;
@@ -50,40 +51,6 @@ pub struct Catalog<'scope> {
     pub errors: VecCollection<'scope, u64, ErrorRow, i64>,
 }
 
-/// What a device type's document says about its metrics, as far as it matters here.
-#[derive(Debug, Default, Deserialize)]
-pub struct DeviceTypeBody {
-    /// The metrics that its devices send.
-    #[serde(default)]
-    pub extraction_rules: Vec<Extraction>,
-}
-
-/// A metric of a device type.
-#[derive(Debug, Deserialize)]
-pub struct Extraction {
-    /// Its name.
-    pub metric: String,
-    /// The UCUM code of its unit.
-    #[serde(default)]
-    pub unit: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct LinkBody {
-    device: Arc<str>,
-    asset: Arc<str>,
-}
-
-#[derive(Deserialize)]
-struct DeviceBody {
-    device_type: Arc<str>,
-}
-
-#[derive(Deserialize)]
-struct AssetBody {
-    asset_type: Arc<str>,
-}
-
 /// Reads the body of a document; `None` when it is of another shape or deleted.
 pub fn read<B: DeserializeOwned>(document: &Document) -> Option<B> {
     serde_json::from_str(document.body.as_deref()?).ok()
@@ -96,10 +63,10 @@ fn problem(document: &Document) -> Option<ErrorRow> {
     let body = document.body.as_deref()?;
     let message = match document.kind {
         Kind::AssetTypes => reading::<AssetType>(body),
-        Kind::DeviceTypes => reading::<DeviceTypeBody>(body),
-        Kind::Assets => reading::<AssetBody>(body),
-        Kind::Devices => reading::<DeviceBody>(body),
-        Kind::Links => reading::<LinkBody>(body),
+        Kind::DeviceTypes => reading::<DeviceType>(body),
+        Kind::Assets => reading::<Asset>(body),
+        Kind::Devices => reading::<Device>(body),
+        Kind::Links => reading::<Link>(body),
     }?;
     Some(document_error(document, &message))
 }
@@ -118,21 +85,22 @@ pub fn document_error(document: &Document, message: &str) -> ErrorRow {
 /// and compact them as the epochs pass.
 pub fn render(documents: VecCollection<'_, u64, Document, i64>) -> Catalog<'_> {
     let of = |kind: Kind| documents.clone().filter(move |document| document.kind == kind);
-    let links = of(Kind::Links).flat_map(|document| {
-        let body: Option<LinkBody> = read(&document);
-        body.map(|link| (link.device, link.asset))
+    let links: VecCollection<_, (Arc<str>, Arc<str>), _> = of(Kind::Links).flat_map(|document| {
+        let body: Option<Link> = read(&document);
+        body.map(|link| (link.device.into(), link.asset.into()))
     });
-    let devices = of(Kind::Devices).flat_map(|document| {
-        let body: Option<DeviceBody> = read(&document);
-        body.map(|device| (document.key, (document.id, device.device_type)))
-    });
-    let assets = of(Kind::Assets).flat_map(|document| {
-        let body: Option<AssetBody> = read(&document);
-        body.map(|asset| (document.key, (document.id, asset.asset_type)))
-    });
+    let devices: VecCollection<_, (Arc<str>, (u32, Arc<str>)), _> =
+        of(Kind::Devices).flat_map(|document| {
+            let body: Option<Device> = read(&document);
+            body.map(|device| (document.key, (document.id, device.device_type.into())))
+        });
+    let assets: VecCollection<_, (Arc<str>, (u32, Arc<str>)), _> =
+        of(Kind::Assets).flat_map(|document| {
+            let body: Option<Asset> = read(&document);
+            body.map(|asset| (document.key, (document.id, asset.asset_type.into())))
+        });
     let types = of(Kind::AssetTypes).filter(|document| read::<AssetType>(document).is_some());
-    let senders =
-        of(Kind::DeviceTypes).filter(|document| read::<DeviceTypeBody>(document).is_some());
+    let senders = of(Kind::DeviceTypes).filter(|document| read::<DeviceType>(document).is_some());
 
     let routes = links
         .join_map(devices, |device, asset, sender| {

@@ -67,7 +67,7 @@ fn an_epoch_without_data_is_complete_at_once() {
 #[test]
 fn documents_and_dead_letters_come_out_at_their_epoch() {
     let broken = document(Kind::Assets, "a", 0, 1, Some("{}"));
-    let mended = document(Kind::Assets, "a", 0, 2, Some(r#"{"asset_type":"t"}"#));
+    let mended = document(Kind::Assets, "a", 0, 2, Some(r#"{"key":"a","asset_type":"t"}"#));
     let letter = crate::model::DeadLetter {
         received_at: crate::model::Timestamp(1),
         source: "http".into(),

@@ -1,7 +1,7 @@
 //! Which column of a batch becomes which slot, settled once for each schema and kind of route.
 
 use super::directory::{Directory, Target};
-use crate::catalog::{Conversion, convert};
+use crate::catalog::{self, Conversion};
 use crate::model::{DataType, METRICS_FROM, TypeId};
 use arrow::datatypes::{DataType as Arrow, Schema, SchemaRef};
 use std::sync::Arc;
@@ -132,7 +132,9 @@ fn columns<'u>(
         // The asset type knows better than the device type: it says so only when they differ.
         let from = mapping.and_then(|mapping| mapping.from_unit.as_deref()).or(unit(source));
         let conversion = match (from, metric.unit.as_deref()) {
-            (Some(from), Some(to)) => convert(from, to).ok(),
+            // The catalog refuses units that do not fit; points without a unit that does would
+            // be wrong numbers, so they count as unmapped.
+            (Some(from), Some(to)) => catalog::convert(from, to).ok(),
             _ => Some(Conversion::IDENTITY),
         };
         let Some(conversion) = conversion else { continue };

@@ -1,8 +1,8 @@
 //! The directory: where the rows of a device go, with the documents that say how.
 
-use crate::catalog::Layout;
 use crate::catalog::asset_type::{AssetType, Mapping};
-use crate::dataflow::catalog::{DeviceTypeBody, News, Route, read};
+use crate::catalog::{DeviceType, Layout};
+use crate::dataflow::catalog::{News, Route, read};
 use crate::model::TypeId;
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -43,14 +43,14 @@ pub struct Directory {
     /// Number 0 is no route at all.
     shapes: Vec<Shape>,
     targets: HashMap<Arc<str>, Target>,
-    units: HashMap<Arc<str>, HashMap<String, Option<String>>>,
+    device_types: HashMap<Arc<str>, DeviceType>,
 }
 
 impl Default for Directory {
     fn default() -> Self {
         let (senders, shapes) = (vec![Sender::default()], vec![Shape::default()]);
-        let (numbers, targets, units) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { senders, numbers, shapes, targets, units }
+        let (numbers, targets, device_types) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { senders, numbers, shapes, targets, device_types }
     }
 }
 
@@ -77,7 +77,7 @@ impl Directory {
 
     /// The unit in which devices of the type send the metric.
     pub fn unit(&self, device_type: &str, metric: &str) -> Option<&str> {
-        self.units.get(device_type)?.get(metric)?.as_deref()
+        self.device_types.get(device_type)?.unit_of(metric)
     }
 
     /// Takes the news of one epoch.
@@ -90,7 +90,7 @@ impl Directory {
                     routes.retain(|known| known != route);
                 }),
                 News::AssetType(document) => drop(self.targets.remove(&document.key)),
-                News::DeviceType(document) => drop(self.units.remove(&document.key)),
+                News::DeviceType(document) => drop(self.device_types.remove(&document.key)),
                 News::Asset(..) => {}
             }
         }
@@ -109,10 +109,8 @@ impl Directory {
                     }
                 }
                 News::DeviceType(document) => {
-                    if let Some(body) = read::<DeviceTypeBody>(&document) {
-                        let rules = body.extraction_rules.into_iter();
-                        let units = rules.map(|rule| (rule.metric, rule.unit)).collect();
-                        self.units.insert(document.key, units);
+                    if let Some(body) = read::<DeviceType>(&document) {
+                        self.device_types.insert(document.key, body);
                     }
                 }
                 News::Asset(..) => {}

@@ -7,12 +7,20 @@ use crate::model::*;
 
 const TYPE: &str = r#"{"apiVersion":"assets/v1","kind":"AssetTypeProfile","metadata":{"key":"t"},
     "metric_definitions":{"a":{"range":[0,10]},"b":{"type":"integer","range":[0,10]},
-    "c":{"type":"bool"},"d":{"type":"string"}},
-    "transformation_engine":{"mappings":[{"target":"b","source":"count"}]}}"#;
+    "c":{"type":"bool"},"d":{"type":"string"},
+    "e":{"unit":"K"},"f":{"unit":"mm","type":"integer"}},
+    "transformation_engine":{"mappings":[{"target":"b","source":"count"},
+    {"target":"f","source":"g","from_unit":"m"}]}}"#;
+
+const DEVICE_TYPE: &str = r#"{"apiVersion":"devices/v1","kind":"DeviceTypeProfile",
+    "metadata":{"key":"box"},"extraction_rules":[{"metric":"e","unit":"Cel"},{"metric":"g","unit":"s"},
+    {"metric":"a","unit":"kg"}]}"#;
 
 fn resolver(routes: &[(&str, u32)]) -> Resolver {
     let mut resolver = Resolver::default();
     let mut news = vec![(News::AssetType(document(Kind::AssetTypes, "t", 3, 1, Some(TYPE))), 1)];
+    let device_type = document(Kind::DeviceTypes, "box", 0, 1, Some(DEVICE_TYPE));
+    news.push((News::DeviceType(device_type), 1));
     for (device, asset) in routes {
         let (asset_type, device_type) = ("t".into(), "box".into());
         let route = Route { asset: *asset, asset_type, device: 40, device_type };
@@ -22,16 +30,24 @@ fn resolver(routes: &[(&str, u32)]) -> Resolver {
     resolver
 }
 
+const SLOTS: [DataType; 6] = [
+    DataType::Double,
+    DataType::Integer,
+    DataType::Bool,
+    DataType::String,
+    DataType::Double,
+    DataType::Integer,
+];
+
 /// Asset, slot, value and quality of each point, and the number of unmapped points.
 type Found = (Vec<(u32, usize, Value, u32)>, u32);
 
 fn resolve(resolver: &mut Resolver, name: &str, values: &[(&str, Value)]) -> Found {
-    let types = [DataType::Double, DataType::Integer, DataType::Bool, DataType::String];
     let data_type = |value: &Value| match value {
-        Value::Double(_) => types[0],
-        Value::Integer(_) => types[1],
-        Value::Bool(_) => types[2],
-        Value::String(_) => types[3],
+        Value::Double(_) => DataType::Double,
+        Value::Integer(_) => DataType::Integer,
+        Value::Bool(_) => DataType::Bool,
+        Value::String(_) => DataType::String,
     };
     let metrics: Vec<_> = values.iter().map(|(name, value)| (*name, data_type(value))).collect();
     let cells: Vec<_> = values.iter().map(|(_, value)| value.clone()).enumerate().collect();
@@ -39,13 +55,13 @@ fn resolve(resolver: &mut Resolver, name: &str, values: &[(&str, Value)]) -> Fou
     let mut unmapped = Unmapped::default();
     let mut found = Vec::new();
     for rows in resolver.resolve(&batch, &mut unmapped) {
-        assert_eq!((rows.asset_type, rows.slots), (Some(TypeId(3)), 4));
+        assert_eq!((rows.asset_type, rows.slots), (Some(TypeId(3)), 6));
         for i in 0..rows.len() {
             assert_eq!((rows.devices[i], rows.times[i], rows.messages[i]), (40, 5, 0));
-            for slot in 0..4 {
+            for slot in 0..6 {
                 let (word, quality) = (rows.words(i)[slot], rows.quality(i)[slot]);
                 if rows.fresh(i)[0] >> slot & 1 == 1 {
-                    found.push((rows.assets[i], slot, types[slot].value(word), quality));
+                    found.push((rows.assets[i], slot, SLOTS[slot].value(word), quality));
                 } else {
                     assert_eq!((word, quality), (0, 0));
                 }
@@ -81,6 +97,15 @@ fn values_become_the_metrics_type_or_are_unmapped() {
     check(("d", String("on".into())), Some((3, String("on".into()), 0)));
     check(("d", Integer(1)), None);
     check(("other", Double(1.0)), None);
+}
+
+#[test]
+fn units_are_converted_and_the_mapping_knows_better_than_the_device_type() {
+    use Value::*;
+    check(("e", Double(26.85)), Some((4, Double(26.85 + 273.15), 0)));
+    check(("e", Integer(1)), Some((4, Double(274.15), 0)));
+    check(("g", Double(0.0125)), Some((5, Integer(13), 0)));
+    check(("g", Integer(2)), Some((5, Integer(2000), 0)));
 }
 
 #[test]

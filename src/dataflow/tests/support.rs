@@ -214,13 +214,13 @@ impl Plant {
     }
 
     fn found(&mut self, frame: &mut Frame) {
-        let pump = r#"{"p":{"range":[0,50]},"count":{"type":"integer"},"state":{"type":"string"}}"#;
+        let pump = r#"{"p":{"unit":"kPa","range":[0,5000]},"count":{"type":"integer"},"state":{"type":"string"}}"#;
         let mapped = r#"{"mappings":[{"target":"count","source":"raw"}]}"#;
         let body = type_body("pump", pump, mapped);
         self.put(frame, Kind::AssetTypes, "pump".into(), 0, Some(body));
         let body = type_body("fan", r#"{"raw":{}}"#, "{}");
         self.put(frame, Kind::AssetTypes, "fan".into(), 1, Some(body));
-        let body = r#"{"extraction_rules":[{"metric":"p","type":"double","unit":"bar"}]}"#;
+        let body = r#"{"apiVersion":"devices/v1","kind":"DeviceTypeProfile","metadata":{"key":"box"},"extraction_rules":[{"metric":"p","type":"double","unit":"bar"}]}"#;
         self.put(frame, Kind::DeviceTypes, "box".into(), 0, Some(body.into()));
         for id in 0..ASSETS {
             let key = ["pump", "fan"][id as usize % 2];
@@ -269,7 +269,7 @@ impl Plant {
         // One device more than there are; no time twice.
         let device = self.below(u64::from(DEVICES) + 1) as u32;
         self.time += 1_000 + self.below(1_000_000) as i64;
-        let (pressure, count) = (self.below(80) as f64 / 1.25, self.below(9) as i64);
+        let (pressure, count) = (self.below(80) as f64, self.below(9) as i64);
         let state: Arc<str> = ["off", "idle", "running"][self.below(3) as usize].into();
         let on = self.below(2) == 0;
         let all =
@@ -286,6 +286,7 @@ impl Plant {
                     _ => continue,
                 };
                 let word = match (asset % 2, column) {
+                    (0, 0) => (pressure * 100.0).to_bits(),
                     (1, 1) => (count as f64).to_bits(),
                     _ => all[column].word(),
                 };
