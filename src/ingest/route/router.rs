@@ -3,7 +3,7 @@
 use super::directory::{DeviceShape, Directory, Metrics};
 use super::message::{Message, Scalar};
 use super::wide::WideRows;
-use crate::model::{Batch, DeadLetter, NewDocument, Reason, Timestamp};
+use crate::model::{Batch, DataType, DeadLetter, NewDocument, Reason, Timestamp};
 use hashbrown::HashMap;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -246,6 +246,11 @@ impl<'d> Router<'d> {
         Arc::clone(self.groups[group].metrics())
     }
 
+    /// Where a metric of a group stands, and its type.
+    pub(crate) fn column(&self, group: usize, name: &str) -> Option<(usize, DataType)> {
+        self.groups[group].metrics().column(name)
+    }
+
     /// Starts a record batch of so many rows; tells its message ordinal and the index of its
     /// first row.
     pub(crate) fn start_batch(&mut self, rows: usize) -> (u32, u32) {
@@ -375,7 +380,7 @@ impl<'d> Router<'d> {
 }
 
 /// The first bytes of a text, cut between characters.
-pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+fn cut(text: &str, bytes: usize) -> &str {
     if text.len() <= bytes { text } else { &text[..text.floor_char_boundary(bytes)] }
 }
 
