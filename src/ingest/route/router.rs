@@ -204,6 +204,7 @@ impl<'d> Router<'d> {
     /// Hands out everything.
     pub fn finish(mut self) -> Routed {
         self.routed.batches.extend(self.groups.into_iter().filter_map(WideRows::finish));
+        self.routed.rejected.sort_by_key(|one| one.index);
         self.routed.points = self.routed.batches.iter().map(Batch::points).sum();
         self.routed
     }

@@ -151,12 +151,12 @@ fn faults_of_wide_batches_are_told_once() {
         &[
             "pump-1 +0 0 running=true state=on",
             "pump-2 +2 0 state=on",
-            "1 - UNKNOWN_DEVICE",
-            "3 - FUTURE_TS",
             "0 pressure VALUE",
             "0 colour UNKNOWN_METRIC",
-            "2 running VALUE",
             "0 starts VALUE",
+            "1 - UNKNOWN_DEVICE",
+            "2 running VALUE",
+            "3 - FUTURE_TS",
         ],
     );
     let letter = &routed.dead_letters[0];

@@ -87,6 +87,9 @@ pub fn times(name: &str, column: &ArrayRef) -> Result<Times, Error> {
 
 /// Microseconds of a text: as everywhere, and without an offset as UTC, which files often mean.
 fn parse(text: &str) -> Option<i64> {
+    if let Ok(number) = text.trim().parse() {
+        return Timestamp::from_integer(number).map(|time| time.0);
+    }
     if let Ok(time) = Timestamp::parse(text) {
         return Some(time.0);
     }
