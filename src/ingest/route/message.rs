@@ -85,6 +85,11 @@ impl Scalar<'_> {
         }
     }
 
+    /// What is wrong with the value as one of a metric of this type.
+    pub(crate) fn fits(&self, data_type: DataType) -> Result<(), String> {
+        self.typed(data_type).map(|_| ())
+    }
+
     fn describe(&self) -> String {
         match self {
             Self::Integer(value) => format!("the number {value}"),

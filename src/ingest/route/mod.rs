@@ -10,8 +10,8 @@ mod router;
 pub(crate) mod testing;
 
 pub use directory::{DeviceShape, Directory, Metrics, Provisioned};
-pub use message::{Message, Scalar};
+pub use message::{Message, Scalar, TEXT_BYTES_MAX};
+pub(crate) use router::Known;
 pub use router::{
     KeepRaw, RAW_BYTES_MAX, Refusal, Rejected, Routed, Router, Settings, UnknownDevices,
 };
-pub(crate) use router::{Known, cut};

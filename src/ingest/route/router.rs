@@ -3,7 +3,7 @@
 use super::directory::{DeviceShape, Directory, Metrics};
 use super::message::{Message, Scalar};
 use super::wide::WideRows;
-use crate::model::{Batch, DeadLetter, NewDocument, Reason, Timestamp};
+use crate::model::{Batch, DataType, DeadLetter, NewDocument, Reason, Timestamp};
 use hashbrown::HashMap;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -204,6 +204,7 @@ impl<'d> Router<'d> {
     /// Hands out everything.
     pub fn finish(mut self) -> Routed {
         self.routed.batches.extend(self.groups.into_iter().filter_map(WideRows::finish));
+        self.routed.rejected.sort_by_key(|one| one.index);
         self.routed.points = self.routed.batches.iter().map(Batch::points).sum();
         self.routed
     }
@@ -244,6 +245,11 @@ impl<'d> Router<'d> {
     /// The metrics of a group of devices.
     pub(crate) fn metrics(&self, group: usize) -> Arc<Metrics> {
         Arc::clone(self.groups[group].metrics())
+    }
+
+    /// Where a metric of a group stands, and its type.
+    pub(crate) fn column(&self, group: usize, name: &str) -> Option<(usize, DataType)> {
+        self.groups[group].metrics().column(name)
     }
 
     /// Starts a record batch of so many rows; tells its message ordinal and the index of its
@@ -375,7 +381,7 @@ impl<'d> Router<'d> {
 }
 
 /// The first bytes of a text, cut between characters.
-pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+fn cut(text: &str, bytes: usize) -> &str {
     if text.len() <= bytes { text } else { &text[..text.floor_char_boundary(bytes)] }
 }
 
