@@ -1,1 +1,3 @@
 //! The ingest room.
+
+pub mod commit;
