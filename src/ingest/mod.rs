@@ -2,10 +2,11 @@
 //! `file` reads recordings.
 //!
 //! Decoding never fails as a whole: good rows and refusals come back side by side, and one bad
-//! message never loses its neighbours. Nothing here writes the log or knows the dataflow: what
-//! comes out is a [`route::Routed`], which the committer makes durable.
+//! message never loses its neighbours. What comes out is a [`route::Routed`], which `commit` makes
+//! durable. Nothing here knows the dataflow.
 
 pub mod route;
 pub mod format;
 pub mod file;
 pub mod transport;
+pub mod commit;

@@ -1,0 +1,233 @@
+//! The payload of a frame: documents and dead letters length-prefixed, batches as Arrow streams.
+//!
+//! ```text
+//! documents u32 | dead letters u32 | batches u32 | 0 u32
+//! document     kind u8 | has body u8 | id u32 | version u32 | key | body
+//! dead letter  received at i64 | reason u8 | has device u8 | source | detail | device | raw
+//! (text and bytes: length u32, then the bytes; then zeros up to a multiple of 8)
+//! batch        length u64 | Arrow IPC stream of one record batch, 8-byte aligned
+//! ```
+//!
+//! The empty payload is a frame without content. Decoding gives batches that share the payload's
+//! memory.
+
+use super::error::Error;
+use super::format::ALIGNMENT;
+use crate::model::{Batch, DeadLetter, Document, Frame, Kind, Reason, Timestamp};
+use arrow::buffer::Buffer;
+use arrow::ipc::MetadataVersion;
+use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use std::sync::Arc;
+
+/// Everything of a frame that is not in its header.
+#[derive(Default)]
+pub(super) struct Content {
+    pub documents: Vec<Document>,
+    pub dead_letters: Vec<DeadLetter>,
+    pub batches: Vec<Batch>,
+}
+
+/// Appends the frame's payload to `out`, which holds a multiple of [`ALIGNMENT`] bytes and does
+/// so afterwards.
+pub(super) fn encode(frame: &Frame, out: &mut Vec<u8>) -> Result<(), Error> {
+    let counts = [frame.documents.len(), frame.dead_letters.len(), frame.batches.len()];
+    if counts == [0; 3] {
+        return Ok(());
+    }
+    for count in counts {
+        put_length(out, count)?;
+    }
+    out.extend_from_slice(&[0; 4]);
+    for document in &frame.documents {
+        out.push(kind_code(document.kind));
+        out.push(u8::from(document.body.is_some()));
+        out.extend_from_slice(&document.id.to_le_bytes());
+        out.extend_from_slice(&document.version.to_le_bytes());
+        put_bytes(out, document.key.as_bytes())?;
+        put_bytes(out, document.body.as_deref().unwrap_or_default().as_bytes())?;
+    }
+    for letter in &frame.dead_letters {
+        out.extend_from_slice(&letter.received_at.0.to_le_bytes());
+        out.push(reason_code(letter.reason));
+        out.push(u8::from(letter.device.is_some()));
+        put_bytes(out, letter.source.as_bytes())?;
+        put_bytes(out, letter.detail.as_bytes())?;
+        put_bytes(out, letter.device.as_deref().unwrap_or_default().as_bytes())?;
+        put_bytes(out, &letter.raw)?;
+    }
+    pad(out);
+    for batch in &frame.batches {
+        put_batch(out, batch)?;
+    }
+    Ok(())
+}
+
+fn put_batch(out: &mut Vec<u8>, batch: &Batch) -> Result<(), Error> {
+    let at = out.len();
+    out.extend_from_slice(&[0; 8]);
+    let options =
+        IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5).map_err(Error::Encode)?;
+    let rows = batch.rows();
+    let mut writer = StreamWriter::try_new_with_options(&mut *out, rows.schema_ref(), options)
+        .map_err(Error::Encode)?;
+    writer.write(rows).and_then(|()| writer.finish()).map_err(Error::Encode)?;
+    drop(writer);
+    pad(out);
+    let length = (out.len() - at - 8) as u64;
+    out[at..at + 8].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) -> Result<(), Error> {
+    let limit = u64::from(u32::MAX);
+    let length =
+        u32::try_from(length).map_err(|_| Error::TooLarge { bytes: length as u64, limit })?;
+    out.extend_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
+    put_length(out, bytes.len())?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn pad(out: &mut Vec<u8>) {
+    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+}
+
+/// Reads a payload whose checksum was right. An error says what is wrong with it.
+pub(super) fn decode(payload: Buffer) -> Result<Content, String> {
+    let mut content = Content::default();
+    if payload.is_empty() {
+        return Ok(content);
+    }
+    let mut input = Input { bytes: payload.as_slice(), at: 0 };
+    let [documents, dead_letters, batches, _] =
+        [input.u32()?, input.u32()?, input.u32()?, input.u32()?];
+    for _ in 0..documents {
+        let kind = kind(input.u8()?)?;
+        let deletes = input.u8()? == 0;
+        let (id, version) = (input.u32()?, input.u32()?);
+        let (key, body) = (input.text()?, input.text()?);
+        let body = if deletes { None } else { Some(body) };
+        content.documents.push(Document { kind, key, id, version, body });
+    }
+    for _ in 0..dead_letters {
+        let received_at = Timestamp(input.u64()?.cast_signed());
+        let reason = reason(input.u8()?)?;
+        let unknown = input.u8()? == 0;
+        let (source, detail, device) = (input.text()?, input.text()?, input.text()?);
+        let device = if unknown { None } else { Some(device) };
+        let raw = Arc::from(input.counted()?);
+        content.dead_letters.push(DeadLetter { received_at, source, device, reason, detail, raw });
+    }
+    input.at = input.at.next_multiple_of(ALIGNMENT);
+    for _ in 0..batches {
+        let length = usize::try_from(input.u64()?).map_err(|_| "a batch is too long")?;
+        let start = input.at;
+        input.take(length)?;
+        content.batches.push(batch(payload.slice_with_length(start, length))?);
+    }
+    if input.at != payload.len() {
+        return Err("bytes are left over".into());
+    }
+    Ok(content)
+}
+
+fn batch(mut stream: Buffer) -> Result<Batch, String> {
+    let mut decoder = StreamDecoder::new();
+    let rows = decoder.decode(&mut stream).map_err(|error| error.to_string())?;
+    let rows = rows.ok_or("an Arrow stream holds no record batch")?;
+    Batch::try_new(rows).map_err(|error| error.to_string())
+}
+
+struct Input<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
+        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or("the payload ends too early")?;
+        let taken = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let mut word = [0; N];
+        word.copy_from_slice(self.take(N)?);
+        Ok(word)
+    }
+
+    fn u8(&mut self) -> Result<u8, String> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn u32(&mut self) -> Result<u32, String> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, String> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn counted(&mut self) -> Result<&'a [u8], String> {
+        let length = self.u32()? as usize;
+        self.take(length)
+    }
+
+    fn text(&mut self) -> Result<Arc<str>, String> {
+        let text = std::str::from_utf8(self.counted()?).map_err(|_| "a text is not UTF-8")?;
+        Ok(text.into())
+    }
+}
+
+/// The code of a kind on disk: never changes, never reused.
+fn kind_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::AssetTypes => 1,
+        Kind::DeviceTypes => 2,
+        Kind::Assets => 3,
+        Kind::Devices => 4,
+        Kind::Links => 5,
+    }
+}
+
+fn kind(code: u8) -> Result<Kind, String> {
+    let found = Kind::ALL.into_iter().find(|kind| kind_code(*kind) == code);
+    found.ok_or_else(|| format!("kind of document {code} is not known"))
+}
+
+const REASONS: [Reason; 8] = [
+    Reason::Syntax,
+    Reason::Schema,
+    Reason::Ts,
+    Reason::FutureTs,
+    Reason::UnknownDevice,
+    Reason::UnknownMetric,
+    Reason::Value,
+    Reason::Limit,
+];
+
+/// The code of a reason on disk: never changes, never reused.
+fn reason_code(reason: Reason) -> u8 {
+    match reason {
+        Reason::Syntax => 1,
+        Reason::Schema => 2,
+        Reason::Ts => 3,
+        Reason::FutureTs => 4,
+        Reason::UnknownDevice => 5,
+        Reason::UnknownMetric => 6,
+        Reason::Value => 7,
+        Reason::Limit => 8,
+    }
+}
+
+fn reason(code: u8) -> Result<Reason, String> {
+    let found = REASONS.into_iter().find(|reason| reason_code(*reason) == code);
+    found.ok_or_else(|| format!("reason of a dead letter {code} is not known"))
+}
