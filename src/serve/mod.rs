@@ -1,1 +1,36 @@
-//! The serve room.
+//! The HTTP doors: routes, wire forms and their limits, and nothing else.
+//!
+//! What a request means is decided elsewhere: telemetry, SQL and documents go through [`Doors`],
+//! contents and changes come from the views. This room turns bytes into calls and answers into
+//! bytes, and every error into a problem document (RFC 9457) that says what to do.
+
+mod server;
+mod doors;
+mod problem;
+mod limits;
+mod series;
+mod formats;
+mod middleware;
+mod telemetry;
+mod contents;
+mod changes;
+mod socket;
+mod wire;
+mod sql;
+mod catalog;
+mod system;
+#[cfg(test)]
+mod tests;
+
+pub use doors::{
+    DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus, IngestAnswer,
+    JsonForm, Rejected, Report, Rows, StoredDocument, ViewReport,
+};
+pub use limits::{
+    BODY_BYTES_DECODED, BODY_BYTES_ENCODED, DOCUMENT_BYTES, SOCKET_MESSAGE_BYTES,
+    SOCKET_PING_EVERY, SOCKET_SILENCE, SOCKET_SUBSCRIPTIONS, SOCKET_WRITE_BYTES, SQL_BYTES,
+    STREAMS,
+};
+pub use problem::Problem;
+pub use series::{REQUEST_SECONDS, REQUESTS, STREAMS_OPEN};
+pub use server::{openapi, serve};

@@ -1,1 +1,39 @@
-//! The views room.
+//! Views: what every public view holds at one epoch, and the changes that lead to the next.
+//!
+//! Everything of one epoch becomes visible at once, in every view and on every subscription. This
+//! room keeps contents and hands them out as Arrow batches; it computes nothing, knows no wire
+//! format, and forgets nothing that the dataflow did not retract, with the one exception of dead
+//! letters, of which the newest are kept.
+
+mod handle;
+mod view;
+mod filter;
+mod limits;
+mod subscription;
+mod error;
+mod state;
+mod names;
+mod wide;
+mod unpivot;
+mod small;
+mod documents;
+mod dead_letters;
+mod read;
+mod delta;
+mod registry;
+mod queue;
+mod cell;
+mod series;
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use filter::{Envelope, Filter};
+pub use handle::{ViewInfo, Views};
+pub use limits::{Limits, SlowConsumer};
+pub use series::{
+    APPLY_SECONDS, DEAD_LETTERS_DROPPED, EPOCH, ROWS_REFUSED, ROWS_UPSERTED, SUBSCRIBERS,
+    SUBSCRIBERS_CLOSED,
+};
+pub use subscription::{Closed, Delta, Message, Subscription};
+pub use view::View;

@@ -1,0 +1,256 @@
+//! What the HTTP doors need of the rest of the runtime, as one trait.
+
+use crate::model::{Epoch, Kind};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Everything that a request can ask for, except for views, which are read directly.
+///
+/// Futures may be dropped when a client goes away; what was acknowledged by then stays.
+#[async_trait]
+pub trait Doors: Send + Sync + 'static {
+    /// Takes a message, an array of messages or one a line. Returns after the accepted points are
+    /// durable. Bad elements are told in the answer; an error means that nothing was taken.
+    async fn ingest_json(&self, body: Bytes, form: JsonForm) -> Result<IngestAnswer, DoorError>;
+
+    /// The same with an Arrow IPC stream.
+    async fn ingest_arrow(&self, body: Bytes) -> Result<IngestAnswer, DoorError>;
+
+    /// Runs a query. Errors that show up while rows are read come in the stream and end it.
+    async fn sql(&self, text: &str) -> Result<Rows, DoorError>;
+
+    /// Publishes a document under a key; returns when it has taken effect.
+    async fn put_document(
+        &self,
+        kind: Kind,
+        key: &str,
+        body: &str,
+        form: DocumentForm,
+    ) -> Result<StoredDocument, DoorError>;
+
+    /// The current version of a document.
+    async fn get_document(&self, kind: Kind, key: &str) -> Result<StoredDocument, DoorError>;
+
+    /// Deletes a document; returns when that has taken effect.
+    async fn delete_document(&self, kind: Kind, key: &str) -> Result<(), DoorError>;
+
+    /// Recomputes views, all when none are named, and compares.
+    async fn verify(&self, views: Option<Vec<String>>) -> Result<Report, DoorError>;
+
+    /// All metrics in Prometheus' text form.
+    fn metrics_text(&self) -> String;
+
+    /// How the runtime is. Answers quickly and never fails.
+    async fn health(&self) -> Health;
+}
+
+/// How JSON telemetry is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonForm {
+    /// One message, or an array of messages.
+    Json,
+    /// One message a line.
+    Lines,
+}
+
+/// How a document is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentForm {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+/// What became of telemetry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IngestAnswer {
+    /// Identifies the request in logs.
+    pub message_id: String,
+    /// Points that are durable now and were not known before.
+    pub accepted: u64,
+    /// Points that were known already.
+    pub duplicates: u64,
+    /// Elements, or metrics of elements, that were refused. They are in view `dead_letters`.
+    pub rejected: Vec<Rejected>,
+}
+
+/// One refusal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Rejected {
+    /// Position of the element in the request, from 0.
+    pub index: u64,
+    /// The metric, when only a part of the element was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// A code: `SYNTAX`, `SCHEMA`, `TS`, `FUTURE_TS`, `UNKNOWN_DEVICE` and so on.
+    pub reason: String,
+    /// What is wrong and what to do.
+    pub detail: String,
+}
+
+/// Rows of a query.
+pub struct Rows {
+    /// Their columns.
+    pub schema: SchemaRef,
+    /// The rows; ends after the first error.
+    pub batches: BoxStream<'static, Result<RecordBatch, DoorError>>,
+}
+
+/// A document as the catalog has it.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct StoredDocument {
+    /// `asset_types`, `device_types`, `assets`, `devices` or `links`.
+    pub kind: String,
+    /// Its name.
+    pub key: String,
+    /// Its version, from 1.
+    pub version: u32,
+    /// The epoch at which the version took effect, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// Its contents.
+    pub document: serde_json::Value,
+}
+
+/// The result of a verification.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Report {
+    /// The epoch at which views and telemetry were compared.
+    pub epoch: u64,
+    /// Whether every view is equal to its query.
+    pub equal: bool,
+    /// View by view.
+    pub views: Vec<ViewReport>,
+}
+
+/// The result for one view.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct ViewReport {
+    /// The view.
+    pub view: String,
+    /// Whether it is equal to its query.
+    pub equal: bool,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// The first differences, for people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
+}
+
+/// How the runtime is.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Health {
+    /// Whether it does its work.
+    pub status: HealthStatus,
+    /// The newest visible epoch.
+    pub epoch: u64,
+    /// More facts, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, serde_json::Value>,
+}
+
+/// Whether the runtime does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// It does.
+    Ok,
+    /// Not yet: it reads its log.
+    Starting,
+    /// Something is broken: `details` say what. `/health` answers 503.
+    Failing,
+}
+
+/// A refusal, in words for the one who asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{detail}")]
+pub struct DoorError {
+    /// Whose turn it is.
+    pub kind: ErrorKind,
+    /// What is wrong.
+    pub detail: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Single faults in a document.
+    pub problems: Vec<DocumentProblem>,
+}
+
+/// One fault in a document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct DocumentProblem {
+    /// Where in the document, as a path of keys.
+    pub path: String,
+    /// The line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The column, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What the one who asked can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// 400: the request cannot be understood. Mend it.
+    Malformed,
+    /// 404: there is no such thing.
+    NotFound,
+    /// 405: there is such a thing, but not for this method.
+    Method,
+    /// 406: no form that the client accepts can be given.
+    NotAcceptable,
+    /// 409: it contradicts what is there.
+    Conflict,
+    /// 413: larger than a limit. Send less at once.
+    TooLarge,
+    /// 415: a form that is not read here.
+    UnsupportedMedia,
+    /// 422: understood, and wrong. Mend the contents.
+    Invalid,
+    /// 429: too much at once. Wait, then send again.
+    TooMany,
+    /// 500: a fault of this program. Please report it.
+    Internal,
+    /// 503: not now. Try again later; the operator may have to act.
+    Unavailable,
+}
+
+impl DoorError {
+    /// An error without a hint.
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), hint: None, problems: Vec::new() }
+    }
+
+    /// The same error with a hint.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl StoredDocument {
+    /// A document with its contents as canonical JSON; contents that are no JSON become a string.
+    pub fn new(kind: Kind, key: &str, version: u32, epoch: Option<Epoch>, body: &str) -> Self {
+        let document = serde_json::from_str(body)
+            .unwrap_or_else(|_| serde_json::Value::String(body.to_owned()));
+        Self {
+            kind: kind.name().into(),
+            key: key.into(),
+            version,
+            epoch: epoch.map(|epoch| epoch.0),
+            document,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Limits of the doors, by name. What passes one is refused with a problem that names it.
+
+use std::time::Duration;
+
+/// The largest body of telemetry as it comes, before decompression. Beyond: 413.
+pub const BODY_BYTES_ENCODED: usize = 8 << 20;
+/// The largest body of telemetry after decompression. Beyond: 413.
+pub const BODY_BYTES_DECODED: usize = 64 << 20;
+/// The largest catalog document. Beyond: 413.
+pub const DOCUMENT_BYTES: usize = 1 << 20;
+/// The longest SQL text. Beyond: 413.
+pub const SQL_BYTES: usize = 64 << 10;
+/// Streams of changes, SSE and WebSocket together. Beyond: 429.
+pub const STREAMS: usize = 1000;
+/// Subscriptions of one WebSocket connection. Beyond: an error message.
+pub const SOCKET_SUBSCRIPTIONS: usize = 50;
+/// The largest message from a WebSocket client. Beyond: the connection is closed.
+pub const SOCKET_MESSAGE_BYTES: usize = 64 << 10;
+/// What may wait in the write buffer of a WebSocket.
+pub const SOCKET_WRITE_BYTES: usize = 512 << 10;
+/// A WebSocket client is pinged this often.
+pub const SOCKET_PING_EVERY: Duration = Duration::from_secs(30);
+/// A WebSocket client that says nothing for so long, not even a pong, is let go.
+pub const SOCKET_SILENCE: Duration = Duration::from_secs(60);
+/// An answer must have begun after this time. Beyond: 503.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// A verification must be done after this time. Beyond: 503.
+pub const VERIFY_WITHIN: Duration = Duration::from_secs(600);
+/// Connections that are still open so long after the shutdown began are cut.
+pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+/// Rows that are encoded in one go.
+pub const ROWS_PER_PART: usize = 512;
+/// Rows of one message are split into several beyond this size.
+pub const PART_BYTES: usize = 192 << 10;

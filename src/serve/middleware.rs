@@ -1,0 +1,141 @@
+//! What happens to every request: counted, and every error turned into a problem document.
+
+use super::doors::{DoorError, ErrorKind};
+use super::limits::BODY_BYTES_ENCODED;
+use super::problem::PROBLEM_JSON;
+use super::series::{REQUEST_SECONDS, REQUESTS};
+use axum::body::{Body, to_bytes};
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::any::Any;
+use std::error::Error;
+use tokio::time::Instant;
+
+/// The longest text of another layer's refusal that is passed on.
+const DETAIL_BYTES: usize = 4096;
+
+/// Counts requests and gives refusals of other layers (unknown path, wrong method, a query that
+/// cannot be read, a time-out) the form that all errors have.
+pub(super) async fn observe(request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().to_string();
+    let path = request.uri().path().to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unknown".to_owned(), |matched| matched.as_str().to_owned());
+    let response = explain(next.run(request).await, &path).await;
+    let status = response.status().as_u16().to_string();
+    metrics::histogram!(REQUEST_SECONDS, "method" => method.clone(), "route" => route.clone())
+        .record(begun.elapsed().as_secs_f64());
+    metrics::counter!(REQUESTS, "method" => method, "route" => route, "status" => status)
+        .increment(1);
+    response
+}
+
+async fn explain(response: Response, path: &str) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let content_type = response.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    let has_own_words = matches!(content_type, Some(content_type)
+        if content_type.starts_with(PROBLEM_JSON.as_bytes())
+            || content_type.starts_with(b"application/json"));
+    if !is_error || has_own_words {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = to_bytes(body, DETAIL_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let error = match status {
+        StatusCode::NOT_FOUND => DoorError::new(ErrorKind::NotFound, format!("no route {path}"))
+            .hint("GET /api/v1/openapi.json lists all routes, /docs shows them"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed = parts.headers.get(header::ALLOW).and_then(|value| value.to_str().ok());
+            DoorError::new(ErrorKind::Method, format!("no such method for {path}"))
+                .hint(format!("allowed: {}", allowed.unwrap_or("see /docs")))
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE if text.is_empty() => {
+            DoorError::new(ErrorKind::UnsupportedMedia, "the content encoding is not read here")
+                .hint("use gzip, zstd or no content encoding")
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE if text.is_empty() => {
+            DoorError::new(ErrorKind::Unavailable, "no answer in time").hint("try again later")
+        }
+        _ => DoorError::new(ErrorKind::of(status), text.trim()),
+    };
+    let mut explained = error.into_response();
+    if let Some(allow) = parts.headers.get(header::ALLOW) {
+        explained.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    explained
+}
+
+/// Buffers a body as it comes, up to [`BODY_BYTES_ENCODED`], before anything decompresses it.
+pub(super) async fn limit_encoded(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let refused = || too_large("encoded body", BODY_BYTES_ENCODED).into_response();
+    if content_length(&parts.headers).is_some_and(|length| length > BODY_BYTES_ENCODED as u64) {
+        return refused();
+    }
+    match to_bytes(body, BODY_BYTES_ENCODED).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(error) if is_length_limit(&error) => refused(),
+        Err(error) => DoorError::new(ErrorKind::Malformed, format!("the body broke off: {error}"))
+            .into_response(),
+    }
+}
+
+/// Reads a whole body, up to a limit after decompression.
+pub(super) async fn read_body(
+    body: Body,
+    what: &str,
+    limit: usize,
+) -> Result<bytes::Bytes, DoorError> {
+    to_bytes(body, limit).await.map_err(|error| match is_length_limit(&error) {
+        true => too_large(what, limit),
+        false => DoorError::new(ErrorKind::Malformed, format!("the body cannot be read: {error}"))
+            .hint("check the content-encoding header and the compressed bytes"),
+    })
+}
+
+/// The same, as text.
+pub(super) async fn read_text(body: Body, what: &str, limit: usize) -> Result<String, DoorError> {
+    let bytes = read_body(body, what, limit).await?;
+    String::from_utf8(bytes.into()).map_err(|error| {
+        DoorError::new(ErrorKind::Malformed, format!("the {what} is not UTF-8: {error}"))
+    })
+}
+
+/// Answers for a handler that panicked: the others go on.
+pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let what = (panic.downcast_ref::<String>().map(String::as_str))
+        .or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown panic");
+    tracing::error!(what, "request handler panicked");
+    DoorError::new(ErrorKind::Internal, "the request hit a fault of this program")
+        .hint("please report it with the server's log")
+        .into_response()
+}
+
+fn too_large(what: &str, limit: usize) -> DoorError {
+    DoorError::new(ErrorKind::TooLarge, format!("the {what} is larger than {limit} bytes"))
+        .hint("send it in smaller parts")
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Body errors come wrapped by every layer that they pass: the limit is one of their sources.
+fn is_length_limit(error: &axum::Error) -> bool {
+    let mut source: Option<&dyn Error> = Some(error);
+    while let Some(error) = source {
+        if error.to_string() == "length limit exceeded" {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

@@ -1,0 +1,106 @@
+//! All routes, and the life of the server.
+
+use super::doors::Doors;
+use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
+use super::middleware::{limit_encoded, observe, panicked};
+use super::{catalog, changes, contents, socket, sql, system, telemetry};
+use crate::base::shutdown::Shutdown;
+use crate::views::Views;
+use axum::Router;
+use axum::http::StatusCode;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+/// What handlers share.
+#[derive(Clone)]
+pub(super) struct State {
+    pub doors: Arc<dyn Doors>,
+    pub views: Views,
+    pub shutdown: Shutdown,
+    /// Room for streams of changes.
+    pub streams: Arc<Semaphore>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Millstream", description = "Live views of a plant, SQL, and the doors in."),
+    tags(
+        (name = "telemetry", description = "Doors in"),
+        (name = "views", description = "What is true now, and what changes"),
+        (name = "sql", description = "Questions over now and history"),
+        (name = "catalog", description = "What the plant is"),
+        (name = "system", description = "How the runtime is"),
+    )
+)]
+struct Api;
+
+/// Answers requests until the shutdown, then finishes those that are under way.
+///
+/// Streams of changes end at once; whoever is not done 10 seconds later is cut off. Errors are
+/// those of the listener.
+pub async fn serve(
+    listener: TcpListener,
+    doors: Arc<dyn Doors>,
+    views: Views,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let streams = Arc::new(Semaphore::new(STREAMS));
+    let state = State { doors, views, shutdown: shutdown.clone(), streams };
+    let graceful = shutdown.clone();
+    let server = axum::serve(listener, router(state))
+        .with_graceful_shutdown(async move { graceful.wait().await });
+    tokio::select! {
+        ended = server => ended,
+        () = async { shutdown.wait().await; tokio::time::sleep(SHUTDOWN_WITHIN).await } => {
+            tracing::warn!("connections were cut off at shutdown");
+            Ok(())
+        }
+    }
+}
+
+/// The OpenAPI document of all routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<State> {
+    let within =
+        |time: Duration| TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, time);
+    let ingest = OpenApiRouter::new()
+        .routes(routes!(telemetry::ingest))
+        .layer(RequestDecompressionLayer::new())
+        .layer(axum::middleware::from_fn(limit_encoded));
+    let quick = ingest
+        .routes(routes!(contents::list))
+        .routes(routes!(contents::read))
+        .routes(routes!(changes::changes))
+        .routes(routes!(socket::subscribe))
+        .routes(routes!(sql::sql))
+        .routes(routes!(catalog::list))
+        .routes(routes!(catalog::get, catalog::put, catalog::delete))
+        .routes(routes!(system::health))
+        .routes(routes!(system::metrics_text))
+        .routes(routes!(system::page))
+        .layer(within(ANSWER_WITHIN));
+    let slow = OpenApiRouter::new().routes(routes!(system::verify)).layer(within(VERIFY_WITHIN));
+    OpenApiRouter::with_openapi(Api::openapi()).merge(quick).merge(slow)
+}
+
+fn router(state: State) -> Router {
+    let (router, api) = routes().split_for_parts();
+    router
+        .with_state(state)
+        .merge(SwaggerUi::new("/docs").url("/api/v1/openapi.json", api))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(axum::middleware::from_fn(observe))
+}

@@ -1,0 +1,81 @@
+//! `POST /api/v1/sql`: queries over views and telemetry.
+
+use super::doors::{DoorError, ErrorKind, Rows};
+use super::formats::{Format, respond};
+use super::limits::SQL_BYTES;
+use super::middleware::read_text;
+use super::problem::Problem;
+use super::server::State;
+use super::telemetry::media_type;
+use axum::body::Body;
+use axum::extract;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+/// A query.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SqlQuery {
+    /// One SQL statement that reads.
+    sql: String,
+}
+
+/// Runs a query and streams its rows.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sql",
+    tag = "sql",
+    request_body(content((SqlQuery = "application/json"), (String = "text/plain"))),
+    responses(
+        (status = 200, description = "`{columns, rows}`; or CSV or Arrow by Accept", content(
+            (serde_json::Value = "application/json"),
+            (String = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+        )),
+        (status = 400, description = "Not a query", body = Problem),
+        (status = 406, description = "No acceptable form", body = Problem),
+        (status = 413, description = "Longer than the limit", body = Problem),
+        (status = 415, description = "Neither JSON nor text", body = Problem),
+        (status = 422, description = "A query that cannot be answered", body = Problem),
+    )
+)]
+pub(super) async fn sql(
+    extract::State(state): extract::State<State>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, DoorError> {
+    let format = Format::accepted(&headers)?;
+    let text = read_text(body, "query", SQL_BYTES).await?;
+    let text = match media_type(&headers).as_str() {
+        "application/json" => {
+            let query: SqlQuery = serde_json::from_str(&text).map_err(|error| {
+                DoorError::new(ErrorKind::Malformed, format!("the body is no query: {error}"))
+                    .hint(r#"send {"sql": "SELECT ..."}"#)
+            })?;
+            query.sql
+        }
+        "text/plain" | "application/sql" | "" => text,
+        other => {
+            return Err(DoorError::new(
+                ErrorKind::UnsupportedMedia,
+                format!("a query of content type '{other}' is not read here"),
+            )
+            .hint("send application/json or text/plain"));
+        }
+    };
+    if text.trim().is_empty() {
+        return Err(DoorError::new(ErrorKind::Malformed, "the query is empty")
+            .hint("try SELECT * FROM asset_health"));
+    }
+    let Rows { schema, batches } = state.doors.sql(&text).await?;
+    let columns: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| json!({"name": field.name(), "type": field.data_type().to_string()}))
+        .collect();
+    let head = format!("\"columns\":{},", serde_json::Value::from(columns));
+    respond(format, schema, head, batches).await
+}

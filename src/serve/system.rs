@@ -1,0 +1,95 @@
+//! `/health`, `/metrics`, `/api/v1/verify` and the page at `/`.
+
+use super::doors::{DoorError, ErrorKind, Health, HealthStatus, Report};
+use super::limits::SQL_BYTES;
+use super::middleware::read_text;
+use super::problem::Problem;
+use super::server::State;
+use axum::Json;
+use axum::body::Body;
+use axum::extract;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What is to be verified.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Verify {
+    /// Names of views; all when left out.
+    views: Option<Vec<String>>,
+}
+
+/// How the runtime is.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "system",
+    responses(
+        (status = 200, description = "It works, or is starting", body = Health),
+        (status = 503, description = "Something is broken", body = Health),
+    )
+)]
+pub(super) async fn health(
+    extract::State(state): extract::State<State>,
+) -> (StatusCode, Json<Health>) {
+    let health = state.doors.health().await;
+    let status = match health.status {
+        HealthStatus::Ok | HealthStatus::Starting => StatusCode::OK,
+        HealthStatus::Failing => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(health))
+}
+
+/// Metrics in Prometheus' text form.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "system",
+    responses((status = 200, description = "The metrics", content_type = "text/plain", body = String))
+)]
+pub(super) async fn metrics_text(
+    extract::State(state): extract::State<State>,
+) -> impl IntoResponse {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], state.doors.metrics_text())
+}
+
+/// Recomputes views from telemetry and compares.
+#[utoipa::path(
+    post,
+    path = "/api/v1/verify",
+    tag = "system",
+    request_body = Verify,
+    responses(
+        (status = 200, description = "Compared; `equal` says how it went", body = Report),
+        (status = 400, description = "Not readable", body = Problem),
+        (status = 404, description = "No such view", body = Problem),
+    )
+)]
+pub(super) async fn verify(
+    extract::State(state): extract::State<State>,
+    body: Body,
+) -> Result<Json<Report>, DoorError> {
+    let text = read_text(body, "request", SQL_BYTES).await?;
+    let wanted: Verify = match text.trim() {
+        "" => Verify::default(),
+        text => serde_json::from_str(text).map_err(|error| {
+            DoorError::new(ErrorKind::Malformed, format!("the body is not understood: {error}"))
+                .hint(r#"send {"views": ["asset_health"]}, or nothing for all views"#)
+        })?,
+    };
+    Ok(Json(state.doors.verify(wanted.views).await?))
+}
+
+/// A page with links and the health of all assets, live.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "system",
+    responses((status = 200, description = "The page", content_type = "text/html", body = String))
+)]
+pub(super) async fn page() -> Html<&'static str> {
+    Html(include_str!("page.html"))
+}

@@ -1,0 +1,79 @@
+//! `POST /api/v1/telemetry/ingest`: telemetry as JSON, as lines of JSON, or as an Arrow stream.
+
+use super::doors::{DoorError, ErrorKind, IngestAnswer, JsonForm};
+use super::formats::ARROW_STREAM;
+use super::limits::BODY_BYTES_DECODED;
+use super::middleware::read_body;
+use super::problem::Problem;
+use super::server::State;
+use axum::Json;
+use axum::body::Body;
+use axum::extract;
+use axum::http::{HeaderMap, header};
+
+/// Takes telemetry; answers after it is durable.
+///
+/// Bodies may be compressed with gzip or zstd. Single bad elements are told in `rejected` and kept
+/// in view `dead_letters`; the others are taken.
+#[utoipa::path(
+    post,
+    path = "/api/v1/telemetry/ingest",
+    tag = "telemetry",
+    request_body(content(
+        (serde_json::Value = "application/json"),
+        (String = "application/x-ndjson"),
+        (Vec<u8> = "application/vnd.apache.arrow.stream"),
+    )),
+    responses(
+        (status = 200, description = "Durable", body = IngestAnswer),
+        (status = 400, description = "Not readable", body = Problem),
+        (status = 413, description = "Larger than a limit", body = Problem),
+        (status = 415, description = "A form or encoding that is not read", body = Problem),
+        (status = 429, description = "Too much at once: send again later", body = Problem),
+        (status = 503, description = "Nothing can be made durable now", body = Problem),
+    )
+)]
+pub(super) async fn ingest(
+    extract::State(state): extract::State<State>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<IngestAnswer>, DoorError> {
+    let form = Form::of(&headers)?;
+    let body = read_body(body, "decompressed body", BODY_BYTES_DECODED).await?;
+    let answer = match form {
+        Form::Json(form) => state.doors.ingest_json(body, form).await?,
+        Form::Arrow => state.doors.ingest_arrow(body).await?,
+    };
+    Ok(Json(answer))
+}
+
+enum Form {
+    Json(JsonForm),
+    Arrow,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Self, DoorError> {
+        match media_type(headers).as_str() {
+            "" | "application/json" => Ok(Self::Json(JsonForm::Json)),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
+                Ok(Self::Json(JsonForm::Lines))
+            }
+            ARROW_STREAM => Ok(Self::Arrow),
+            other => Err(DoorError::new(
+                ErrorKind::UnsupportedMedia,
+                format!("telemetry of content type '{other}' is not read here"),
+            )
+            .hint(format!(
+                "send application/json, application/x-ndjson or {ARROW_STREAM}, for example with \
+                 curl -H 'content-type: application/json'"
+            ))),
+        }
+    }
+}
+
+/// The content type without its parameters, in lower case; empty when there is none.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.split(';').next()).unwrap_or("").trim().to_ascii_lowercase()
+}

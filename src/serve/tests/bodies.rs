@@ -1,0 +1,161 @@
+//! Bodies in: forms, encodings, limits, and what else can go wrong.
+
+use super::doors::{Server, problem};
+use crate::serve::{BODY_BYTES_DECODED, BODY_BYTES_ENCODED};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::io::Write;
+
+const INGEST: &str = "/api/v1/telemetry/ingest";
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn telemetry_is_told_apart_by_content_type() {
+    let server = Server::start().await;
+    for (content_type, form) in [
+        ("application/json", "Json"),
+        ("application/json; charset=utf-8", "Json"),
+        ("application/x-ndjson", "Lines"),
+        ("application/vnd.apache.arrow.stream", "Arrow"),
+    ] {
+        let answer = server.post(INGEST, &[("content-type", content_type)], "12345").await;
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(answer["messageId"], form);
+        assert_eq!(answer["accepted"], 5);
+        assert!(answer["rejected"].is_array());
+    }
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let refused = problem(server.post(INGEST, &form, "x").await, 415).await;
+    assert!(refused["hint"].as_str().unwrap().contains("application/x-ndjson"));
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_read() {
+    let server = Server::start().await;
+    let body = "x".repeat(100_000);
+    let zstd = zstd::encode_all(body.as_bytes(), 1).unwrap();
+    for (encoding, bytes) in [("gzip", gzip(body.as_bytes())), ("zstd", zstd)] {
+        let answer = server.post(INGEST, &[JSON, ("content-encoding", encoding)], bytes).await;
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(answer["accepted"], 100_000, "{encoding}");
+    }
+    let brotli = server.post(INGEST, &[JSON, ("content-encoding", "br")], "x").await;
+    assert!(problem(brotli, 415).await["hint"].as_str().unwrap().contains("gzip"));
+    let broken = server.post(INGEST, &[JSON, ("content-encoding", "gzip")], "no gzip").await;
+    problem(broken, 400).await;
+    let mut cut = gzip(body.as_bytes());
+    cut.truncate(cut.len() / 2);
+    problem(server.post(INGEST, &[JSON, ("content-encoding", "gzip")], cut).await, 400).await;
+}
+
+#[tokio::test]
+async fn oversized_bodies_and_bombs_are_refused() {
+    let server = Server::start().await;
+    let large = vec![b'x'; BODY_BYTES_ENCODED + 1];
+    problem(server.post(INGEST, &[JSON], large.clone()).await, 413).await;
+    // Without a content length the limit is found while reading.
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
+        large.chunks(1 << 20).map(|chunk| Ok(chunk.to_vec())).collect();
+    let stream = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
+    problem(server.post(INGEST, &[JSON], stream).await, 413).await;
+    let bomb = gzip(&vec![0; BODY_BYTES_DECODED + 1]);
+    assert!(bomb.len() < BODY_BYTES_ENCODED);
+    let refused = server.post(INGEST, &[JSON, ("content-encoding", "gzip")], bomb).await;
+    assert!(problem(refused, 413).await["detail"].as_str().unwrap().contains("decompressed"));
+    let fits = vec![b'x'; BODY_BYTES_ENCODED];
+    assert_eq!(server.post(INGEST, &[JSON], fits).await.status(), 200);
+}
+
+#[tokio::test]
+async fn errors_leave_the_server_working() {
+    let server = Server::start().await;
+    let full = server.post(INGEST, &[JSON], "full").await;
+    assert_eq!(full.headers()["retry-after"], "1");
+    assert_eq!(problem(full, 429).await["hint"], "wait");
+    problem(server.post(INGEST, &[JSON], "panic").await, 500).await;
+    let method = server.get(INGEST, "*/*").await;
+    assert_eq!(method.headers()["allow"], "POST");
+    problem(method, 405).await;
+    let unknown = problem(server.get("/api/v1/nothing", "*/*").await, 404).await;
+    assert!(unknown["detail"].as_str().unwrap().contains("/api/v1/nothing"));
+    assert_eq!(server.get("/metrics", "*/*").await.text().await.unwrap(), "millstream_up 1\n");
+    let health = server.get("/health", "*/*").await;
+    assert_eq!(health.status(), 503);
+    let health: serde_json::Value = health.json().await.unwrap();
+    assert_eq!((health["status"].as_str(), health["epoch"].as_u64()), (Some("failing"), Some(5)));
+    let report = server.post("/api/v1/verify", &[], r#"{"views": ["events"]}"#).await;
+    let report: serde_json::Value = report.json().await.unwrap();
+    assert_eq!(report["views"][0]["view"], "events");
+    problem(server.post("/api/v1/verify", &[], "[").await, 400).await;
+}
+
+#[tokio::test]
+async fn documents_are_put_got_and_deleted() {
+    let server = Server::start().await;
+    let client = reqwest::Client::new();
+    let url = server.url("/api/v1/catalog/asset_types/pump");
+    let put = |content_type: &'static str, body: &'static str| {
+        client.put(&url).header("content-type", content_type).body(body).send()
+    };
+    let stored: serde_json::Value =
+        put("application/yaml", "a: 1").await.unwrap().json().await.unwrap();
+    assert_eq!(
+        stored,
+        serde_json::json!({"kind": "asset_types", "key": "pump", "version": 2, "epoch": 9, "document": "Yaml"})
+    );
+    let wrong = problem(put("application/json", "cycle").await.unwrap(), 422).await;
+    assert_eq!(
+        wrong["problems"][0],
+        serde_json::json!({"path": "derived.a", "line": 3, "message": "a cycle"})
+    );
+    problem(put("image/png", "x").await.unwrap(), 415).await;
+    problem(client.delete(&url).send().await.unwrap(), 409).await;
+    let got: serde_json::Value = client.get(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(got["document"], serde_json::json!({}));
+    let nothing = problem(server.get("/api/v1/catalog/nonsense/x", "*/*").await, 404).await;
+    assert!(nothing["hint"].as_str().unwrap().contains("device_types"));
+}
+
+#[tokio::test]
+async fn the_api_describes_itself() {
+    let server = Server::start().await;
+    let api: serde_json::Value =
+        server.get("/api/v1/openapi.json", "*/*").await.json().await.unwrap();
+    assert!(api["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut routes = Vec::new();
+    for (path, methods) in api["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            routes.push(format!("{method} {path}"));
+        }
+    }
+    routes.sort();
+    assert_eq!(
+        routes,
+        [
+            "delete /api/v1/catalog/{kind}/{key}",
+            "get /",
+            "get /api/v1/catalog/{kind}",
+            "get /api/v1/catalog/{kind}/{key}",
+            "get /api/v1/subscribe",
+            "get /api/v1/views",
+            "get /api/v1/views/{name}",
+            "get /api/v1/views/{name}/changes",
+            "get /health",
+            "get /metrics",
+            "post /api/v1/sql",
+            "post /api/v1/telemetry/ingest",
+            "post /api/v1/verify",
+            "put /api/v1/catalog/{kind}/{key}",
+        ]
+    );
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 12);
+    assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
+    let page = server.get("/", "*/*").await.text().await.unwrap();
+    assert!(page.contains("asset_health/changes") && !page.contains("https://"));
+}

@@ -1,0 +1,180 @@
+//! Doors that answer what they were asked, and a server on a free port.
+
+use crate::base::clock::ManualClock;
+use crate::base::shutdown::Shutdown;
+use crate::model::{Change, Document, Epoch, Kind, Table, TypeId, Upserts};
+use crate::serve::*;
+use crate::views::{Limits, Views};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub struct Fake;
+
+#[async_trait]
+impl Doors for Fake {
+    async fn ingest_json(&self, body: Bytes, form: JsonForm) -> Result<IngestAnswer, DoorError> {
+        if body.starts_with(b"panic") {
+            panic!("as asked");
+        }
+        if body.starts_with(b"full") {
+            return Err(DoorError::new(ErrorKind::TooMany, "the queue is full").hint("wait"));
+        }
+        Ok(IngestAnswer {
+            message_id: format!("{form:?}"),
+            accepted: body.len() as u64,
+            duplicates: 0,
+            rejected: vec![Rejected {
+                index: 3,
+                reason: "SYNTAX".into(),
+                detail: "no".into(),
+                metric: None,
+            }],
+        })
+    }
+
+    async fn ingest_arrow(&self, body: Bytes) -> Result<IngestAnswer, DoorError> {
+        Ok(IngestAnswer {
+            message_id: "Arrow".into(),
+            accepted: body.len() as u64,
+            ..IngestAnswer::default()
+        })
+    }
+
+    async fn sql(&self, text: &str) -> Result<Rows, DoorError> {
+        if text.starts_with("DROP") {
+            return Err(DoorError::new(ErrorKind::Malformed, "only queries are run"));
+        }
+        let numbers: ArrayRef = Arc::new(Float64Array::from(vec![1.5, f64::NAN]));
+        let rows = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let schema = rows.schema();
+        Ok(Rows { schema, batches: stream::iter([Ok(rows.clone()), Ok(rows)]).boxed() })
+    }
+
+    async fn put_document(
+        &self,
+        kind: Kind,
+        key: &str,
+        body: &str,
+        form: DocumentForm,
+    ) -> Result<StoredDocument, DoorError> {
+        if body.contains("cycle") {
+            let problems = vec![DocumentProblem {
+                path: "derived.a".into(),
+                line: Some(3),
+                message: "a cycle".into(),
+                ..DocumentProblem::default()
+            }];
+            let error = DoorError::new(ErrorKind::Invalid, "the document is wrong");
+            return Err(DoorError { problems, ..error });
+        }
+        Ok(StoredDocument::new(kind, key, 2, Some(Epoch(9)), &format!("\"{form:?}\"")))
+    }
+
+    async fn get_document(&self, kind: Kind, key: &str) -> Result<StoredDocument, DoorError> {
+        Ok(StoredDocument::new(kind, key, 1, None, "{}"))
+    }
+
+    async fn delete_document(&self, _: Kind, _: &str) -> Result<(), DoorError> {
+        Err(DoorError::new(ErrorKind::Conflict, "links refer to it"))
+    }
+
+    async fn verify(&self, views: Option<Vec<String>>) -> Result<Report, DoorError> {
+        let view = |view| ViewReport { view, equal: true, rows: 1, differences: vec![] };
+        let views = views.unwrap_or_default().into_iter().map(view).collect();
+        Ok(Report { epoch: 5, equal: true, views })
+    }
+
+    fn metrics_text(&self) -> String {
+        "millstream_up 1\n".into()
+    }
+
+    async fn health(&self) -> Health {
+        Health { status: HealthStatus::Failing, epoch: 5, details: BTreeMap::new() }
+    }
+}
+
+pub struct Server {
+    pub views: Views,
+    pub shutdown: Shutdown,
+    pub address: String,
+    pub task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let views = Views::with_clock(Limits::default(), Arc::new(ManualClock::at(0)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shutdown = Shutdown::new();
+        let task = tokio::spawn(serve(listener, Arc::new(Fake), views.clone(), shutdown.clone()));
+        let server = Self { views, shutdown, address, task };
+        let document = |kind, key: &str, id, body: &str| {
+            (Document { kind, key: key.into(), id, version: 1, body: Some(body.into()) }, 1)
+        };
+        server.views.apply(
+            Epoch(1),
+            vec![Change::Documents(vec![
+                document(Kind::AssetTypes, "pump", 0, PUMP),
+                document(Kind::Assets, "p-0", 0, "{}"),
+                document(Kind::Assets, "p-1", 1, "{}"),
+            ])],
+        );
+        server
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str, accept: &str) -> reqwest::Response {
+        let request = reqwest::Client::new().get(self.url(path)).header("accept", accept);
+        request.send().await.unwrap()
+    }
+
+    pub async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::Response {
+        let mut request = reqwest::Client::new().post(self.url(path)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// The pump's flow has this value from this epoch on.
+    pub fn flow(&self, epoch: u64, asset: u32, flow: f64) {
+        let upserts = Upserts {
+            asset_type: TypeId(0),
+            table: Table::Latest,
+            stride: 3,
+            assets: vec![asset],
+            windows: vec![],
+            words: vec![flow.to_bits(), epoch * 1_000_000, 0],
+        };
+        self.views.apply(Epoch(epoch), vec![Change::Upserts(upserts)]);
+    }
+}
+
+const PUMP: &str = r#"{"apiVersion": "assets/v1", "kind": "AssetTypeProfile",
+    "metadata": {"key": "pump"}, "metric_definitions": {"flow": {"unit": "m3/h"}}}"#;
+
+/// The answer is a problem document with this status; gives it.
+pub async fn problem(response: reqwest::Response, status: u16) -> serde_json::Value {
+    let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let actual = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    assert_eq!((actual, content_type.as_str()), (status, "application/problem+json"), "{text}");
+    let problem: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(problem["status"], status);
+    assert!(problem["title"].is_string() && problem["detail"].is_string(), "{text}");
+    problem
+}

@@ -1,0 +1,222 @@
+//! The handle that everybody shares: one writer, many readers.
+
+use super::delta::delta_schema;
+use super::error::Error;
+use super::filter::{Envelope, Filter};
+use super::limits::Limits;
+use super::queue::Queue;
+use super::read::Frozen;
+use super::registry::Registry;
+use super::series::{APPLY_SECONDS, EPOCH};
+use super::state::State;
+use super::subscription::Subscription;
+use super::view::View;
+use crate::base::clock::{Clock, SystemClock};
+use crate::model::{Change, Epoch, Outcome};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::watch;
+
+/// All public views. Clones share the contents.
+///
+/// An epoch is applied under one write lock, so whoever reads sees whole epochs only. Readers
+/// hold the lock for as long as it takes to share the rows, not to encode them.
+#[derive(Clone)]
+pub struct Views(Arc<Shared>);
+
+struct Shared {
+    // Locked in this order: state, then registry.
+    state: RwLock<State>,
+    registry: Mutex<Registry>,
+    epoch: watch::Sender<Epoch>,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a view is and how much it holds.
+#[derive(Clone, Debug)]
+pub struct ViewInfo {
+    /// The public name.
+    pub name: &'static str,
+    /// What it holds, in one sentence.
+    pub description: &'static str,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// The columns that tell rows apart; empty where rows may be equal.
+    pub key: Vec<&'static str>,
+    /// Which of `asset`, `type` and `metric` it can be filtered by.
+    pub filters: Vec<&'static str>,
+    /// The number of rows.
+    pub rows: usize,
+    /// About how many bytes its contents take.
+    pub bytes: usize,
+}
+
+impl Views {
+    /// Empty views at epoch 0.
+    pub fn new(limits: Limits) -> Self {
+        Self::with_clock(limits, Arc::new(SystemClock))
+    }
+
+    /// Empty views with a clock, which says when progress messages are due.
+    pub fn with_clock(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Shared {
+            state: RwLock::new(State::new(limits)),
+            registry: Mutex::default(),
+            epoch: watch::Sender::new(Epoch::default()),
+            limits,
+            clock,
+        }))
+    }
+
+    /// Takes in all changes of one epoch, also when there are none, and tells the subscribers.
+    ///
+    /// Called by one thread in the order of epochs. Documents take effect before all else, resets
+    /// of tables before their rows. Never waits for a subscriber.
+    pub fn apply(&self, epoch: Epoch, changes: Vec<Change>) {
+        let shared = &*self.0;
+        let begun = shared.clock.now_micros();
+        let mut state = shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(epoch > state.epoch, "epoch {epoch} after epoch {}", state.epoch);
+        // Held until the subscribers are told: nobody can subscribe in between.
+        let mut registry = shared.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = registry.watched();
+        state.apply(epoch, changes, watched);
+        let state = RwLockWriteGuard::downgrade(state);
+        let now = shared.clock.now_micros();
+        registry.tell(&state, &shared.limits, now);
+        drop(registry);
+        drop(state);
+        shared.epoch.send_replace(epoch);
+        metrics::gauge!(EPOCH).set(epoch.0 as f64);
+        metrics::histogram!(APPLY_SECONDS)
+            .record((shared.clock.now_micros() - begun).max(0) as f64 / 1e6);
+    }
+
+    /// The newest epoch that is visible.
+    pub fn epoch(&self) -> Epoch {
+        *self.0.epoch.borrow()
+    }
+
+    /// Returns when the epoch, or a later one, is visible.
+    pub async fn wait_for(&self, epoch: Epoch) {
+        let mut receiver = self.0.epoch.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = receiver.wait_for(|visible| *visible >= epoch).await;
+    }
+
+    /// What became of messages whose points were not all new, in the order of their ordinals.
+    /// Nothing for epochs older than [`Limits::outcome_epochs`] epochs that had any.
+    pub fn outcomes(&self, epoch: Epoch, messages: Range<u32>) -> Vec<Outcome> {
+        self.read().outcomes(epoch, messages)
+    }
+
+    /// All views with their sizes. Counts rows, so it takes time where there are many.
+    pub fn list(&self) -> Vec<ViewInfo> {
+        let filter = Filter::default();
+        let mut infos = Vec::with_capacity(View::ALL.len());
+        for view in View::ALL {
+            let state = self.read();
+            let (frozen, small, bytes) = match (view.table(), state.small(view)) {
+                (Some(table), _) => {
+                    let bytes = state.tables(table).map(|(_, wide)| wide.bytes()).sum();
+                    (Some(Frozen::of(&state, view, &filter, usize::MAX)), 0, bytes)
+                }
+                (None, Some(small)) => (None, small.len(), small.bytes()),
+                (None, None) => (None, 0, 0),
+            };
+            drop(state);
+            infos.push(ViewInfo {
+                name: view.name(),
+                description: view.description(),
+                schema: view.schema(),
+                key: view.key(),
+                filters: view.filters(),
+                rows: frozen.map_or(small, |frozen| frozen.count()),
+                bytes,
+            });
+        }
+        infos
+    }
+
+    /// The rows of several views that the filter keeps, all at one epoch. A view without rows has
+    /// no batches.
+    pub fn snapshot(
+        &self,
+        views: &[&str],
+        filter: &Filter,
+    ) -> Result<(Epoch, Vec<Vec<RecordBatch>>), Error> {
+        let views: Vec<View> =
+            views.iter().map(|name| View::parse(name)).collect::<Result<_, _>>()?;
+        self.freeze(&views, filter, usize::MAX)
+    }
+
+    /// The first rows of one view that the filter keeps, in the view's stable order.
+    pub fn first(
+        &self,
+        view: View,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<(Epoch, Vec<RecordBatch>), Error> {
+        let (epoch, mut rows) = self.freeze(&[view], filter, limit)?;
+        Ok((epoch, rows.pop().unwrap_or_default()))
+    }
+
+    /// The view's rows now and every change from now on.
+    ///
+    /// Takes as long as a snapshot does. Changes queue up meanwhile, up to [`Limits`]; what happens
+    /// to a subscriber that does not read them is [`Limits::slow_consumer`].
+    pub fn subscribe(
+        &self,
+        view: &str,
+        filter: Filter,
+        envelope: Envelope,
+    ) -> Result<Subscription, Error> {
+        let view = View::parse(view)?;
+        filter.check(view)?;
+        if envelope == Envelope::Upsert && view.key().is_empty() {
+            return Err(Error::NoKey(view));
+        }
+        let state = self.read();
+        let epoch = state.epoch;
+        let queue = Arc::new(Queue::from(epoch));
+        let frozen = Frozen::of(&state, view, &filter, usize::MAX);
+        self.0
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(view, filter, envelope, &queue);
+        drop(state);
+        Ok(Subscription {
+            epoch,
+            schema: view.schema(),
+            delta_schema: delta_schema(view, envelope),
+            snapshot: frozen.rows(usize::MAX)?,
+            queue,
+        })
+    }
+
+    fn freeze(
+        &self,
+        views: &[View],
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<(Epoch, Vec<Vec<RecordBatch>>), Error> {
+        for view in views {
+            filter.check(*view)?;
+        }
+        let state = self.read();
+        let epoch = state.epoch;
+        let frozen: Vec<Frozen> =
+            views.iter().map(|view| Frozen::of(&state, *view, filter, limit)).collect();
+        drop(state);
+        let rows = frozen.into_iter().map(|frozen| frozen.rows(limit)).collect::<Result<_, _>>()?;
+        Ok((epoch, rows))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,121 @@
+//! What the views know of the catalog: the names behind the ids in wide tables.
+
+use crate::catalog::Layout;
+use crate::catalog::asset_type::AssetType;
+use crate::health::{Algorithm, Band};
+use crate::model::{Document, Kind, Table, TypeId};
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Names of assets and asset types. They outlive the documents, because rows may do so, too.
+#[derive(Clone, Default)]
+pub(super) struct Names {
+    assets: Vec<Option<Arc<str>>>,
+    ids: HashMap<Arc<str>, Vec<u32>>,
+    types: BTreeMap<TypeId, Arc<TypeNames>>,
+}
+
+/// What it takes to read the rows of one asset type's wide tables.
+#[derive(Debug, PartialEq)]
+pub(super) struct TypeNames {
+    pub key: Arc<str>,
+    pub layout: Layout,
+    /// Slots of the numeric metrics, in order.
+    pub numeric: Vec<usize>,
+    /// Ids of the health parts, in order.
+    pub parts: Vec<String>,
+    /// Whether parts that contribute nothing are left out.
+    pub deductions: bool,
+    pub bands: Vec<Band>,
+    /// Ids of the threshold rules, in order.
+    pub rules: Vec<String>,
+}
+
+impl Names {
+    /// The key of an asset; `?` where no document ever named it.
+    pub fn asset(&self, id: u32) -> &str {
+        self.assets.get(id as usize).and_then(Option::as_deref).unwrap_or("?")
+    }
+
+    /// The ids that ever had this key, as a rule one.
+    pub fn ids(&self, key: &str) -> &[u32] {
+        self.ids.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn asset_type(&self, id: TypeId) -> Option<&Arc<TypeNames>> {
+        self.types.get(&id)
+    }
+
+    /// Whether the document would change anything here.
+    pub fn learns_from(document: &Document) -> bool {
+        document.body.is_some() && matches!(document.kind, Kind::Assets | Kind::AssetTypes)
+    }
+
+    /// Takes in a document. True when an asset type reads differently from now on.
+    pub fn learn(&mut self, document: &Document) -> bool {
+        let Some(body) = document.body.as_deref() else { return false };
+        match document.kind {
+            Kind::Assets => {
+                self.name_asset(document.id, &document.key);
+                false
+            }
+            Kind::AssetTypes => match serde_json::from_str::<AssetType>(body) {
+                Ok(asset_type) => {
+                    let names = TypeNames::of(Arc::clone(&document.key), &asset_type);
+                    let id = TypeId(document.id);
+                    if self.types.get(&id).is_some_and(|known| **known == names) {
+                        return false;
+                    }
+                    self.types.insert(id, Arc::new(names));
+                    true
+                }
+                Err(error) => {
+                    tracing::error!(key = %document.key, %error, "unreadable asset type in the log");
+                    false
+                }
+            },
+            _ => false,
+        }
+    }
+
+    fn name_asset(&mut self, id: u32, key: &Arc<str>) {
+        let place = id as usize;
+        if self.assets.len() <= place {
+            self.assets.resize(place + 1, None);
+        }
+        if self.assets[place].as_ref() == Some(key) {
+            return;
+        }
+        self.assets[place] = Some(Arc::clone(key));
+        self.ids.entry(Arc::clone(key)).or_default().push(id);
+    }
+}
+
+impl TypeNames {
+    fn of(key: Arc<str>, asset_type: &AssetType) -> Self {
+        let layout = Layout::of(asset_type);
+        let algorithm = asset_type.health_algorithm.as_ref();
+        Self {
+            key,
+            numeric: layout.numeric(),
+            layout,
+            parts: algorithm
+                .map(|algorithm| algorithm.parts().iter().map(|part| part.id.into()).collect())
+                .unwrap_or_default(),
+            deductions: matches!(algorithm, Some(Algorithm::WeightedDeductions(_))),
+            bands: algorithm.map(Algorithm::bands).unwrap_or_default(),
+            rules: asset_type.threshold_rules.iter().map(|rule| rule.id.clone()).collect(),
+        }
+    }
+
+    /// Words of a row of the table.
+    pub fn stride(&self, table: Table) -> usize {
+        match table {
+            Table::Latest => 3 * self.layout.slots.len(),
+            Table::Health => 2 + self.parts.len(),
+            Table::Thresholds => 3 * self.rules.len(),
+            Table::Rollups(_) => 1 + 6 * self.numeric.len(),
+        }
+    }
+}

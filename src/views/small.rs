@@ -1,0 +1,149 @@
+//! Small views: multisets of rows that change by insertions and retractions.
+
+use super::cell::Cell;
+use crate::model::{ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Occurrence};
+use std::collections::BTreeMap;
+
+/// A public row of a small view: its cells in the order of the view's columns.
+pub(super) trait Row: Ord + Clone {
+    fn cells(&self) -> Vec<Cell<'_>>;
+}
+
+/// What readers need of a small view.
+pub(super) trait SmallView {
+    /// Begins an epoch; changes are kept from here on when `watched`.
+    fn begin(&mut self, watched: bool);
+    /// All rows in a stable order, equal rows as often as they are there. Stops on `false`.
+    fn each<'a>(&'a self, take: &mut dyn FnMut(Vec<Cell<'a>>) -> bool);
+    /// Rows that came or went in this epoch.
+    fn changes(&self) -> Vec<SmallChange<'_>>;
+    fn len(&self) -> usize;
+    fn bytes(&self) -> usize;
+}
+
+/// A row of which there are more or fewer than before this epoch.
+pub(super) struct SmallChange<'a> {
+    pub cells: Vec<Cell<'a>>,
+    pub before: i64,
+    pub after: i64,
+}
+
+/// A multiset. A row whose insertions do not outnumber its retractions is not there.
+pub(super) struct Collection<R> {
+    rows: BTreeMap<R, i64>,
+    /// How often changed rows were there before this epoch; `None` while nobody wants to know.
+    before: Option<BTreeMap<R, i64>>,
+    len: usize,
+}
+
+impl<R> Default for Collection<R> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), before: None, len: 0 }
+    }
+}
+
+impl<R: Row> Collection<R> {
+    pub fn update(&mut self, row: R, diff: i64) {
+        let count = self.rows.get(&row).copied().unwrap_or(0);
+        if let Some(before) = &mut self.before {
+            before.entry(row.clone()).or_insert(count.max(0));
+        }
+        self.len = self.len + (count + diff).max(0) as usize - count.max(0) as usize;
+        if count + diff == 0 {
+            self.rows.remove(&row);
+        } else {
+            self.rows.insert(row, count + diff);
+        }
+    }
+}
+
+impl<R: Row> SmallView for Collection<R> {
+    fn begin(&mut self, watched: bool) {
+        self.before = watched.then(BTreeMap::new);
+    }
+
+    fn each<'a>(&'a self, take: &mut dyn FnMut(Vec<Cell<'a>>) -> bool) {
+        for (row, count) in &self.rows {
+            for _ in 0..*count {
+                if !take(row.cells()) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn changes(&self) -> Vec<SmallChange<'_>> {
+        let mut changes = Vec::new();
+        for (row, before) in self.before.iter().flatten() {
+            let (before, after) = (*before, self.rows.get(row).copied().unwrap_or(0).max(0));
+            if before != after {
+                changes.push(SmallChange { cells: row.cells(), before, after });
+            }
+        }
+        changes
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.len() * (size_of::<R>() + size_of::<i64>())
+    }
+}
+
+impl Row for EventRow {
+    fn cells(&self) -> Vec<Cell<'_>> {
+        vec![
+            Cell::text(&self.asset),
+            Cell::text(&self.rule),
+            Cell::text(&self.event_type),
+            Cell::text(&self.severity),
+            Cell::Time(self.event_time),
+            Cell::text(&self.message),
+            Cell::Bool(self.suppressed),
+        ]
+    }
+}
+
+impl Row for Occurrence {
+    fn cells(&self) -> Vec<Cell<'_>> {
+        vec![
+            Cell::text(&self.asset),
+            Cell::text(&self.rule),
+            Cell::text(&self.level),
+            Cell::Time(self.since),
+            Cell::Time(self.raised),
+            Cell::time(self.condition_end),
+            Cell::time(self.cleared),
+        ]
+    }
+}
+
+impl Row for ErrorRow {
+    fn cells(&self) -> Vec<Cell<'_>> {
+        vec![
+            Cell::text(&self.asset),
+            Cell::text(&self.source),
+            Cell::Time(self.event_time),
+            Cell::text(&self.message),
+        ]
+    }
+}
+
+impl Row for FleetHealthRow {
+    fn cells(&self) -> Vec<Cell<'_>> {
+        vec![
+            Cell::text(&self.asset_type),
+            Cell::text(&self.band),
+            Cell::Int(self.assets as i64),
+            Cell::number(f64::from_bits(self.worst_score_bits)),
+        ]
+    }
+}
+
+impl Row for FleetThresholdRow {
+    fn cells(&self) -> Vec<Cell<'_>> {
+        vec![Cell::text(&self.rule), Cell::text(&self.level), Cell::Int(self.assets as i64)]
+    }
+}

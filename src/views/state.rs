@@ -1,0 +1,235 @@
+//! All contents at one epoch, and how an epoch's changes are taken in.
+
+use super::cell::Cell;
+use super::dead_letters::DeadLetters;
+use super::documents::Documents;
+use super::limits::Limits;
+use super::names::Names;
+use super::series::{ROWS_REFUSED, ROWS_UPSERTED};
+use super::small::{Collection, SmallView};
+use super::view::View;
+use super::wide::WideTable;
+use crate::model::{
+    Change, Document, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind,
+    Occurrence, Outcome, Table, TypeId, Upserts,
+};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What every view holds.
+pub(super) struct State {
+    pub epoch: Epoch,
+    pub names: Arc<Names>,
+    pub wide: BTreeMap<(Table, TypeId), WideTable>,
+    limits: Limits,
+    watched: HashSet<View>,
+    events: Collection<EventRow>,
+    occurrences: Collection<Occurrence>,
+    errors: Collection<ErrorRow>,
+    fleet_health: Collection<FleetHealthRow>,
+    fleet_thresholds: Collection<FleetThresholdRow>,
+    dead_letters: DeadLetters,
+    catalog: BTreeMap<Kind, Documents>,
+    outcomes: VecDeque<(Epoch, Vec<Outcome>)>,
+}
+
+impl State {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            epoch: Epoch::default(),
+            names: Arc::default(),
+            wide: BTreeMap::new(),
+            limits,
+            watched: HashSet::new(),
+            events: Collection::default(),
+            occurrences: Collection::default(),
+            errors: Collection::default(),
+            fleet_health: Collection::default(),
+            fleet_thresholds: Collection::default(),
+            dead_letters: DeadLetters::default(),
+            catalog: Kind::ALL.into_iter().map(|kind| (kind, Documents::default())).collect(),
+            outcomes: VecDeque::new(),
+        }
+    }
+
+    /// Takes in one epoch. Afterwards the changes of the watched views can be read until the next.
+    ///
+    /// Documents come first and resets second, because the changes of one epoch come from several
+    /// workers in any order.
+    pub fn apply(&mut self, epoch: Epoch, changes: Vec<Change>, watched: HashSet<View>) {
+        self.begin(epoch, watched);
+        for change in &changes {
+            if let Change::Documents(documents) = change {
+                self.learn(documents);
+            }
+        }
+        for change in &changes {
+            if let Change::Reset(asset_type, table) = change {
+                self.reset(*asset_type, *table);
+            }
+        }
+        for change in changes {
+            self.take(change);
+        }
+    }
+
+    /// What became of messages, in order of ordinals; nothing for epochs that are too old.
+    pub fn outcomes(&self, epoch: Epoch, messages: Range<u32>) -> Vec<Outcome> {
+        let found = self.outcomes.binary_search_by_key(&epoch, |(epoch, _)| *epoch);
+        let all = found.map_or(&[] as &[Outcome], |i| &self.outcomes[i].1);
+        let mut wanted: Vec<Outcome> =
+            all.iter().filter(|outcome| messages.contains(&outcome.message)).copied().collect();
+        wanted.sort_by_key(|outcome| outcome.message);
+        wanted
+    }
+
+    /// The contents of a view that is not read from a wide table.
+    pub fn small(&self, view: View) -> Option<&dyn SmallView> {
+        Some(match view {
+            View::Events => &self.events,
+            View::ThresholdOccurrences => &self.occurrences,
+            View::Errors => &self.errors,
+            View::FleetHealth => &self.fleet_health,
+            View::FleetThresholds => &self.fleet_thresholds,
+            View::DeadLetters => &self.dead_letters,
+            View::Catalog(kind) => self.catalog.get(&kind)?.rows(),
+            _ => return None,
+        })
+    }
+
+    /// The tables of all types that a view is read from.
+    pub fn tables(&self, table: Table) -> impl Iterator<Item = (TypeId, &WideTable)> {
+        self.wide
+            .range((table, TypeId(0))..=(table, TypeId(u32::MAX)))
+            .map(|((_, asset_type), wide)| (*asset_type, wide))
+    }
+
+    /// Whether a row of a small view has what the filter asks for.
+    pub fn is_wanted(cells: &[Cell<'_>], filter: &[(usize, &str)]) -> bool {
+        filter.iter().all(|(column, text)| cells[*column] == Cell::text(text))
+    }
+
+    fn small_mut(&mut self, view: View) -> Option<&mut dyn SmallView> {
+        Some(match view {
+            View::Events => &mut self.events,
+            View::ThresholdOccurrences => &mut self.occurrences,
+            View::Errors => &mut self.errors,
+            View::FleetHealth => &mut self.fleet_health,
+            View::FleetThresholds => &mut self.fleet_thresholds,
+            View::DeadLetters => &mut self.dead_letters,
+            View::Catalog(kind) => self.catalog.get_mut(&kind)?.rows_mut(),
+            _ => return None,
+        })
+    }
+
+    fn begin(&mut self, epoch: Epoch, watched: HashSet<View>) {
+        self.epoch = epoch;
+        for view in View::ALL {
+            let is_watched = watched.contains(&view);
+            if let Some(small) = self.small_mut(view) {
+                small.begin(is_watched);
+            }
+        }
+        for ((table, asset_type), wide) in &mut self.wide {
+            let names = self.names.asset_type(*asset_type);
+            wide.begin(names.filter(|_| watched.contains(&View::of(*table))));
+        }
+        self.watched = watched;
+    }
+
+    fn learn(&mut self, documents: &[(Document, i64)]) {
+        let mut ordered: Vec<&(Document, i64)> = documents.iter().collect();
+        ordered.sort_by_key(|(document, diff)| (*diff > 0, document.id, document.version));
+        for (document, diff) in ordered {
+            if let Some(rows) = self.catalog.get_mut(&document.kind) {
+                rows.update(document, *diff);
+            }
+            if *diff < 0 || !Names::learns_from(document) {
+                continue;
+            }
+            if Arc::make_mut(&mut self.names).learn(document) {
+                self.relay(TypeId(document.id));
+            }
+        }
+    }
+
+    /// The rows of a type read differently from now on, or cannot be read any more.
+    fn relay(&mut self, asset_type: TypeId) {
+        let Some(names) = self.names.asset_type(asset_type) else { return };
+        for ((table, owner), wide) in &mut self.wide {
+            if *owner != asset_type {
+                continue;
+            }
+            wide.touch_all();
+            if wide.stride() != names.stride(*table) {
+                wide.reset(names.stride(*table));
+            }
+        }
+    }
+
+    fn reset(&mut self, asset_type: TypeId, table: Table) {
+        let stride = self.names.asset_type(asset_type).map(|names| names.stride(table));
+        if let Some(wide) = self.wide.get_mut(&(table, asset_type)) {
+            wide.reset(stride.unwrap_or(wide.stride()));
+        }
+    }
+
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Upserts(upserts) => self.upsert(&upserts),
+            Change::Events(rows) => update(&mut self.events, rows),
+            Change::Occurrences(rows) => update(&mut self.occurrences, rows),
+            Change::Errors(rows) => update(&mut self.errors, rows),
+            Change::FleetHealth(rows) => update(&mut self.fleet_health, rows),
+            Change::FleetThresholds(rows) => update(&mut self.fleet_thresholds, rows),
+            Change::DeadLetters(letters) => {
+                for letter in letters {
+                    self.dead_letters.push(letter, &self.limits);
+                }
+            }
+            Change::Outcomes(outcomes) => self.keep_outcomes(outcomes),
+            // Applied before, or the historian's.
+            Change::Documents(_)
+            | Change::Reset(..)
+            | Change::Telemetry(_)
+            | Change::Superseded(_) => {}
+        }
+    }
+
+    fn upsert(&mut self, upserts: &Upserts) {
+        let (table, asset_type) = (upserts.table, upserts.asset_type);
+        let rows = upserts.assets.len();
+        let names = self.names.asset_type(asset_type);
+        let fits = |stride| stride == upserts.stride && upserts.words.len() == rows * stride;
+        let Some(names) = names.filter(|names| fits(names.stride(table))) else {
+            metrics::counter!(ROWS_REFUSED).increment(rows as u64);
+            tracing::error!(?table, ?asset_type, rows, "rows do not fit the asset type's layout");
+            return;
+        };
+        let wide = self.wide.entry((table, asset_type)).or_insert_with(|| {
+            let mut wide = WideTable::new(upserts.stride);
+            let watched = self.watched.contains(&View::of(table));
+            wide.begin(watched.then_some(names));
+            wide
+        });
+        wide.upsert(upserts);
+        metrics::counter!(ROWS_UPSERTED).increment(rows as u64);
+    }
+
+    fn keep_outcomes(&mut self, outcomes: Vec<Outcome>) {
+        match self.outcomes.back_mut() {
+            Some((epoch, kept)) if *epoch == self.epoch => kept.extend(outcomes),
+            _ => self.outcomes.push_back((self.epoch, outcomes)),
+        }
+        while self.outcomes.len() > self.limits.outcome_epochs {
+            self.outcomes.pop_front();
+        }
+    }
+}
+
+fn update<R: super::small::Row>(collection: &mut Collection<R>, rows: Vec<(R, i64)>) {
+    for (row, diff) in rows {
+        collection.update(row, diff);
+    }
+}

@@ -1,0 +1,155 @@
+//! A wide table: rows of words by key, cheap to overwrite and cheap to freeze.
+
+use super::names::TypeNames;
+use crate::model::Upserts;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use std::sync::Arc;
+
+/// Asset and window start; the window start is 0 where the table has none.
+pub(super) type Key = (u32, i64);
+
+/// The rows of one asset type in one wide table.
+///
+/// Rows stand in chunks that readers share: freezing the table copies no row, and a later upsert
+/// copies only the chunks that it writes to and that a reader still holds.
+pub(super) struct WideTable {
+    stride: usize,
+    chunks: Vec<Arc<Chunk>>,
+    slots: HashMap<Key, u32>,
+    /// The rows as they were before this epoch, of keys that were written; `None` while nobody
+    /// wants to know.
+    touched: Option<Touched>,
+}
+
+/// At most [`CHUNK_ROWS`] rows.
+#[derive(Clone, Default)]
+pub(super) struct Chunk {
+    pub keys: Vec<Key>,
+    pub words: Vec<u64>,
+}
+
+/// Old rows, in the order of their first change.
+pub(super) struct Touched {
+    /// How to read the old rows.
+    pub names: Arc<TypeNames>,
+    stride: usize,
+    rows: Vec<(Key, Option<usize>)>,
+    seen: HashMap<Key, ()>,
+    words: Vec<u64>,
+}
+
+const CHUNK_ROWS: usize = 1024;
+
+impl WideTable {
+    pub fn new(stride: usize) -> Self {
+        Self { stride, chunks: Vec::new(), slots: HashMap::new(), touched: None }
+    }
+
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    pub fn bytes(&self) -> usize {
+        let words = self.slots.len() * (self.stride * 8 + size_of::<Key>());
+        words + self.slots.capacity() * (size_of::<Key>() + 5)
+    }
+
+    /// The chunks as they are now.
+    pub fn chunks(&self) -> &[Arc<Chunk>] {
+        &self.chunks
+    }
+
+    /// Begins an epoch. Old rows are kept from here on when `names`, how to read them, is given.
+    pub fn begin(&mut self, names: Option<&Arc<TypeNames>>) {
+        self.touched = names.map(|names| Touched {
+            names: Arc::clone(names),
+            stride: self.stride,
+            rows: Vec::new(),
+            seen: HashMap::new(),
+            words: Vec::new(),
+        });
+    }
+
+    pub fn touched(&self) -> Option<&Touched> {
+        self.touched.as_ref()
+    }
+
+    /// The row of a key.
+    pub fn get(&self, key: Key) -> Option<&[u64]> {
+        let slot = *self.slots.get(&key)? as usize;
+        let at = slot % CHUNK_ROWS * self.stride;
+        Some(&self.chunks[slot / CHUNK_ROWS].words[at..at + self.stride])
+    }
+
+    /// Takes in rows, which must have the table's stride.
+    pub fn upsert(&mut self, upserts: &Upserts) {
+        let stride = self.stride;
+        for (i, asset) in upserts.assets.iter().enumerate() {
+            let key = (*asset, upserts.windows.get(i).copied().unwrap_or(0));
+            let words = &upserts.words[i * stride..(i + 1) * stride];
+            match self.slots.entry(key) {
+                Entry::Occupied(entry) => {
+                    let slot = *entry.get() as usize;
+                    let at = slot % CHUNK_ROWS * stride;
+                    let chunk = Arc::make_mut(&mut self.chunks[slot / CHUNK_ROWS]);
+                    let row = &mut chunk.words[at..at + stride];
+                    if let Some(touched) = &mut self.touched {
+                        touched.note(key, Some(row));
+                    }
+                    row.copy_from_slice(words);
+                }
+                Entry::Vacant(entry) => {
+                    if self.chunks.last().is_none_or(|chunk| chunk.keys.len() == CHUNK_ROWS) {
+                        self.chunks.push(Arc::default());
+                    }
+                    let chunk = self.chunks.len() - 1;
+                    let last = Arc::make_mut(&mut self.chunks[chunk]);
+                    entry.insert((chunk * CHUNK_ROWS + last.keys.len()) as u32);
+                    last.keys.push(key);
+                    last.words.extend_from_slice(words);
+                    if let Some(touched) = &mut self.touched {
+                        touched.note(key, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Marks every row as changed, because it reads differently from now on.
+    pub fn touch_all(&mut self) {
+        let Some(touched) = &mut self.touched else { return };
+        for chunk in &self.chunks {
+            for (i, key) in chunk.keys.iter().enumerate() {
+                touched.note(*key, Some(&chunk.words[i * self.stride..(i + 1) * self.stride]));
+            }
+        }
+    }
+
+    /// Forgets all rows; rows that follow have `stride` words.
+    pub fn reset(&mut self, stride: usize) {
+        self.touch_all();
+        self.stride = stride;
+        self.chunks.clear();
+        self.slots.clear();
+    }
+}
+
+impl Touched {
+    /// Keys that changed and their old rows, in the order of the first change.
+    pub fn rows(&self) -> impl Iterator<Item = (Key, Option<&[u64]>)> {
+        self.rows.iter().map(|(key, at)| (*key, at.map(|at| &self.words[at..at + self.stride])))
+    }
+
+    fn note(&mut self, key: Key, old: Option<&[u64]>) {
+        if self.seen.insert(key, ()).is_some() {
+            return;
+        }
+        let at = old.map(|old| {
+            let at = self.words.len();
+            self.words.extend_from_slice(old);
+            at
+        });
+        self.rows.push((key, at));
+    }
+}
