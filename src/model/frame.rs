@@ -56,6 +56,17 @@ pub struct Document {
     pub body: Option<Arc<str>>,
 }
 
+/// A catalog document as a user hands it in: the catalog gives it its id and version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDocument {
+    /// What it describes.
+    pub kind: Kind,
+    /// Its name, unique inside the kind.
+    pub key: Arc<str>,
+    /// The document as canonical JSON; `None` deletes it.
+    pub body: Option<Arc<str>>,
+}
+
 /// Why something was refused. The text form is the code that users see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -17,7 +17,7 @@ pub use change::{
     Change, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Occurrence, Outcome, Output,
     Table, Upserts, Window,
 };
-pub use frame::{DeadLetter, Document, Frame, Kind, Reason};
+pub use frame::{DeadLetter, Document, Frame, Kind, NewDocument, Reason};
 pub use ids::{AssetId, DeviceId, TypeId};
 pub use quality::Quality;
 pub use rows::{Rows, mask_words};

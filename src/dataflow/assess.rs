@@ -1,0 +1,218 @@
+//! Assess: owns the state of the assets of this worker and applies closed epochs to it, in order.
+
+use super::asset::{Changes, Names, Plan, TypeState};
+use super::capture::Dated;
+use super::catalog::{News, NewsUpdate, document_error, read};
+use super::fleet::{Health, Threshold};
+use super::rows::{AssetRows, ByAsset, append};
+use crate::catalog::asset_type::AssetType;
+use crate::model::{Change, Document, ErrorRow, Rows, TypeId};
+use differential_dataflow::{AsCollection, VecCollection};
+use std::collections::BTreeMap;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::{Stream, StreamVec};
+
+type Builder<D> = CapacityContainerBuilder<Vec<D>>;
+type HealthUpdate = (Health, u64, i64);
+type ThresholdUpdate = (Threshold, u64, i64);
+
+/// Rows after which the operator lets the others have their turn before the next epoch.
+const ROWS_PER_ACTIVATION: usize = 16_384;
+
+/// What comes out of the rows.
+pub struct Assessed<'scope> {
+    /// Changes of views.
+    pub changes: StreamVec<'scope, u64, Dated>,
+    /// The current band and score of each asset, as differences.
+    pub health: VecCollection<'scope, u64, Health, i64>,
+    /// The current level of each rule and asset, as differences.
+    pub thresholds: VecCollection<'scope, u64, Threshold, i64>,
+}
+
+/// All that happens to the assets of this worker at one epoch.
+struct Held {
+    capabilities: [Capability<u64>; 3],
+    news: Vec<(News, i64)>,
+    rows: Vec<Rows>,
+}
+
+impl Held {
+    fn new(capability: &InputCapability<u64>) -> Self {
+        let capabilities = [0, 1, 2].map(|output| capability.retain(output));
+        Self { capabilities, news: Vec::new(), rows: Vec::new() }
+    }
+}
+
+/// Sends rows to the owners of their assets and applies them there.
+///
+/// An epoch is applied when neither rows nor news of it can come any more: first the news, then
+/// all rows of a type at once. After [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
+pub fn render<'scope>(
+    rows: Stream<'scope, u64, AssetRows>,
+    news: StreamVec<'scope, u64, NewsUpdate>,
+) -> Assessed<'scope> {
+    let scope = rows.scope();
+    let mut builder = OperatorBuilder::new("Assess".to_owned(), scope);
+    let again = scope.activator_for(builder.operator_info().address);
+    let mut rows = builder.new_input(rows, DistributorPact(|peers| ByAsset { peers }));
+    let mut news = builder.new_input(news, Pipeline);
+    let (changes_output, changes) = builder.new_output::<Vec<Dated>>();
+    let (health_output, health) = builder.new_output::<Vec<HealthUpdate>>();
+    let (thresholds_output, thresholds) = builder.new_output::<Vec<ThresholdUpdate>>();
+    let mut changes_output = OutputBuilder::<_, Builder<Dated>>::from(changes_output);
+    let mut health_output = OutputBuilder::<_, Builder<HealthUpdate>>::from(health_output);
+    let mut thresholds_output =
+        OutputBuilder::<_, Builder<ThresholdUpdate>>::from(thresholds_output);
+    let mut assessor = Assessor::new(scope.index(), scope.peers());
+
+    builder.build(move |capabilities| {
+        drop(capabilities);
+        let mut held: BTreeMap<u64, Held> = BTreeMap::new();
+        move |frontiers| {
+            rows.for_each(|capability, rows| {
+                let epoch = *capability.time();
+                let held = held.entry(epoch).or_insert_with(|| Held::new(&capability));
+                held.rows.push(std::mem::take(rows).0);
+            });
+            news.for_each(|capability, updates| {
+                for (news, epoch, diff) in updates.drain(..) {
+                    let held = held.entry(epoch).or_insert_with(|| {
+                        let later = [0, 1, 2].map(|output| capability.delayed(&epoch, output));
+                        Held { capabilities: later, news: Vec::new(), rows: Vec::new() }
+                    });
+                    held.news.push((news, diff));
+                }
+            });
+            let complete = |epoch: &u64| !frontiers.iter().any(|f| f.less_equal(epoch));
+            let mut budget = ROWS_PER_ACTIVATION;
+            while let Some(first) = held.first_entry().filter(|first| complete(first.key())) {
+                if budget == 0 {
+                    again.activate();
+                    break;
+                }
+                let (epoch, of_epoch) = first.remove_entry();
+                let rows: usize = of_epoch.rows.iter().map(Rows::len).sum();
+                budget = budget.saturating_sub(rows);
+                let changes = assessor.apply(of_epoch.news, of_epoch.rows);
+                let [for_changes, for_health, for_thresholds] = of_epoch.capabilities;
+                let list = changes.list.into_iter().map(|change| (epoch, change));
+                changes_output.activate().session(&for_changes).give_iterator(list);
+                let list = changes.health.into_iter().map(|(health, diff)| (health, epoch, diff));
+                health_output.activate().session(&for_health).give_iterator(list);
+                let list = changes.thresholds.into_iter().map(|(level, diff)| (level, epoch, diff));
+                thresholds_output.activate().session(&for_thresholds).give_iterator(list);
+            }
+        }
+    });
+    let (health, thresholds) = (health.as_collection(), thresholds.as_collection());
+    Assessed { changes, health, thresholds }
+}
+
+struct Assessor {
+    index: usize,
+    peers: usize,
+    types: BTreeMap<TypeId, Assets>,
+    names: Names,
+}
+
+/// The assets of one type at this worker.
+#[derive(Default)]
+struct Assets {
+    /// Number of measured metrics of the current document.
+    measured: Option<usize>,
+    state: Option<TypeState>,
+    /// Why the current document has no effect.
+    error: Option<ErrorRow>,
+}
+
+impl Assessor {
+    fn new(index: usize, peers: usize) -> Self {
+        Self { index, peers, types: BTreeMap::new(), names: Names::default() }
+    }
+
+    /// Whether this worker owns the number: an asset's id, or a type's where one must speak.
+    fn owns(&self, id: u32) -> bool {
+        id as usize % self.peers == self.index
+    }
+
+    fn apply(&mut self, mut news: Vec<(News, i64)>, rows: Vec<Rows>) -> Changes {
+        let mut changes = Changes::default();
+        differential_dataflow::consolidation::consolidate(&mut news);
+        for (news, _) in news.iter().filter(|(_, diff)| *diff < 0) {
+            if let News::AssetType(document) = news {
+                self.withdraw(document, &mut changes);
+            }
+        }
+        news.retain(|(_, diff)| *diff > 0);
+        for (news, _) in &news {
+            if let News::Asset(id, key) = news
+                && self.owns(*id)
+            {
+                self.names.insert(*id, std::sync::Arc::clone(key));
+            }
+        }
+        // A type without a document keeps its state: nothing can come for it until it is back.
+        for (news, _) in news {
+            if let News::AssetType(document) = news {
+                self.publish(&document, &mut changes);
+            }
+        }
+        let mut by_type: BTreeMap<TypeId, Rows> = BTreeMap::new();
+        for rows in rows {
+            let Some(asset_type) = rows.asset_type else { continue };
+            match by_type.get_mut(&asset_type) {
+                Some(known) => append(known, &rows),
+                None => drop(by_type.insert(asset_type, rows)),
+            }
+        }
+        for (asset_type, rows) in by_type {
+            let Some(assets) = self.types.get_mut(&asset_type) else { continue };
+            // Rows have the slots of the document of their epoch. When that one was of no effect
+            // the errors view says so, and the state of the version before is left as it is.
+            if assets.measured == Some(rows.slots)
+                && assets.error.is_none()
+                && let Some(state) = &mut assets.state
+            {
+                state.apply(&rows, &self.names, &mut changes);
+            }
+        }
+        changes
+    }
+
+    /// Takes back what was said about a document that is no longer current.
+    fn withdraw(&mut self, document: &Document, changes: &mut Changes) {
+        let speaks = self.owns(document.id);
+        let assets = self.types.get_mut(&TypeId(document.id));
+        if let Some(row) = assets.and_then(|assets| assets.error.take())
+            && speaks
+        {
+            changes.list.push(Change::Errors(vec![(row, -1)]));
+        }
+    }
+
+    fn publish(&mut self, document: &Document, changes: &mut Changes) {
+        let Some(body) = read::<AssetType>(document) else { return };
+        let (id, speaks) = (TypeId(document.id), self.owns(document.id));
+        let assets = self.types.entry(id).or_default();
+        match Plan::compile(id, &document.key, document.version, &body) {
+            Ok(plan) => {
+                assets.measured = Some(plan.measured());
+                match &mut assets.state {
+                    Some(state) => state.replace_plan(plan, &self.names, changes),
+                    None => assets.state = Some(TypeState::new(plan)),
+                }
+            }
+            Err(error) => {
+                let row = document_error(document, &error.to_string());
+                if speaks {
+                    changes.list.push(Change::Errors(vec![(row.clone(), 1)]));
+                }
+                assets.error = Some(row);
+            }
+        }
+    }
+}

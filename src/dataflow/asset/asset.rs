@@ -1,0 +1,361 @@
+//! One asset: what was said of it last, and what must be said now that its series changed.
+
+use super::changes::Changes;
+use super::evaluate::Span;
+use super::level::{self, LEVELS, RulePlan};
+use super::message::render;
+use super::plan::Plan;
+use super::rollup::Windows;
+use super::row::NEVER;
+use super::series::Series;
+use super::state::{Closed, Fired, StateLayout, StateLog, Steps};
+use super::tables::{Said, Tables, push};
+use crate::dataflow::score::OrderedScore;
+use crate::model::{ErrorRow, EventRow, Occurrence};
+use std::sync::Arc;
+
+/// The fewest rows of an asset at which old ones are forgotten.
+const FORGET_FROM: usize = 64;
+
+/// All that is kept of an asset beside its series.
+pub struct Asset {
+    pub id: u32,
+    pub log: StateLog,
+    pub windows: Vec<Windows>,
+    /// The row of the table `Latest`, and the same as of the base row of the series.
+    pub latest: Vec<u64>,
+    pub base_latest: Vec<u64>,
+    /// The rows of the tables `Health` and `Thresholds` as they were handed out last.
+    pub health: Vec<u64>,
+    pub levels: Vec<u64>,
+    levels_changed: bool,
+    /// Whether levels must be told even where the state did not change.
+    pub tell_anew: bool,
+    /// Raised levels: rule, level, since, condition end.
+    open: Vec<(usize, usize, i64, Option<i64>)>,
+    /// Events that late rows may still take back, with the time of the row that fired them.
+    pub events: Vec<(i64, EventRow)>,
+    pub errors: Vec<ErrorRow>,
+    /// Points before this time come too late; settled before the first row of an epoch.
+    pub limit: i64,
+    /// No point before this time is taken since a new version of the document took effect.
+    pub since_version: i64,
+    /// Index into the spans of this epoch, when the asset has rows in it.
+    pub span: Option<u32>,
+    /// Whether all rows of this epoch went to the end of the series.
+    pub appended: bool,
+    /// Whether `limit` is settled for this epoch.
+    pub opened: bool,
+    settle_at: i64,
+    forget_at: usize,
+}
+
+impl Asset {
+    /// An asset without points.
+    pub fn new(id: u32, plan: &Plan) -> Self {
+        let nothing = [0, NEVER as u64, 0];
+        let latest: Vec<u64> = plan.layout.slots.iter().flat_map(|_| nothing).collect();
+        Self {
+            id,
+            log: StateLog::default(),
+            windows: vec![Windows::default(); plan.windows.len()],
+            base_latest: latest.clone(),
+            latest,
+            health: Vec::new(),
+            levels: Vec::new(),
+            levels_changed: false,
+            tell_anew: false,
+            open: Vec::new(),
+            events: Vec::new(),
+            errors: Vec::new(),
+            limit: NEVER,
+            since_version: NEVER,
+            span: None,
+            appended: true,
+            opened: false,
+            settle_at: NEVER,
+            forget_at: FORGET_FROM,
+        }
+    }
+
+    /// Takes back the events of the rows that were looked at again, and tells those of now.
+    pub fn tell_events(
+        &mut self,
+        plan: &Plan,
+        series: &Series,
+        start: usize,
+        (steps, name): (&Steps, &Arc<str>),
+        said: &mut Said,
+    ) {
+        if plan.events.is_empty() {
+            return;
+        }
+        let from = series.time(&plan.rows, start);
+        let looked_at_all = steps.end == series.len(&plan.rows);
+        let to = if looked_at_all { i64::MAX } else { series.time(&plan.rows, steps.end) };
+        self.events.retain(|(row_time, event)| {
+            let stays = *row_time < from || *row_time >= to;
+            if !stays {
+                said.events.push((event.clone(), -1));
+            }
+            stays
+        });
+        for Fired { rule, at, suppressed, row_time } in &steps.fired {
+            let rule = &plan.events[*rule];
+            let row = series.row(&plan.rows, series.position(&plan.rows, *row_time));
+            let event = EventRow {
+                asset: Arc::clone(name),
+                rule: Arc::clone(&rule.id),
+                event_type: Arc::clone(&rule.event_type),
+                severity: rule.severity.into(),
+                event_time: *at,
+                message: render(&rule.message, plan, name, row).into(),
+                suppressed: *suppressed,
+            };
+            said.events.push((event.clone(), 1));
+            self.events.push((*row_time, event));
+        }
+    }
+
+    /// Tells the occurrences and levels that differ, after the state changed.
+    pub fn tell_levels(
+        &mut self,
+        plan: &Plan,
+        states: &StateLayout,
+        (steps, name): (&Steps, &Arc<str>),
+        said: &mut Said,
+        out: &mut Changes,
+    ) {
+        let Some(state) = self.log.last(states) else { return };
+        for (closed, diff) in [(&steps.was_closed, -1), (&steps.closed, 1)] {
+            for Closed { rule, level, since, end } in closed {
+                let row = occurrence(plan, name, (*rule, *level, *since, Some(*end)), true);
+                said.occurrences.push((row, diff));
+            }
+        }
+        let open = raised(plan, states, state);
+        for (open, diff) in [(&self.open, -1), (&open, 1)] {
+            for open in open {
+                said.occurrences.push((occurrence(plan, name, *open, false), diff));
+            }
+        }
+        self.open = open;
+        let levels: Vec<u64> =
+            (0..plan.rules.len()).flat_map(|i| RulePlan::summary(&state[states.rule(i)])).collect();
+        for (i, rule) in plan.rules.iter().enumerate() {
+            let (was, is) = (place(&self.levels, i), place(&levels, i));
+            if was != is {
+                let at = |level: u8| (Arc::clone(&rule.id), level, self.id);
+                out.thresholds.extend(was.map(|level| (at(level), -1)));
+                out.thresholds.extend(is.map(|level| (at(level), 1)));
+            }
+        }
+        self.levels_changed |= levels != self.levels;
+        self.levels = levels;
+    }
+
+    /// Takes back all that is said of raised levels and of places in the fleet: the rules that
+    /// said it are about to be replaced.
+    pub fn retire(&mut self, plan: &Plan, name: &Arc<str>, said: &mut Said, out: &mut Changes) {
+        for open in self.open.drain(..) {
+            said.occurrences.push((occurrence(plan, name, open, false), -1));
+        }
+        for (i, rule) in plan.rules.iter().enumerate() {
+            let level = place(&self.levels, i);
+            out.thresholds.extend(level.map(|level| ((Arc::clone(&rule.id), level, self.id), -1)));
+        }
+        self.place_in_fleet(plan, -1, out);
+        self.levels.clear();
+        self.health.clear();
+    }
+
+    /// Brings the windows up to date.
+    pub fn roll_up(&mut self, plan: &Plan, series: &Series, span: &Span) {
+        let count = series.len(&plan.rows);
+        if self.appended {
+            for i in span.start..count {
+                for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
+                    windows.append(plan, *window, series.row(&plan.rows, i));
+                }
+            }
+        } else {
+            let times = (
+                series.time(&plan.rows, span.start),
+                series.time(&plan.rows, span.end.max(span.start + 1) - 1),
+            );
+            for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
+                windows.refold(plan, *window, series, times, &span.touched);
+            }
+        }
+        let newest = series.time(&plan.rows, count - 1);
+        let watermark = newest.saturating_sub(plan.out_of_order);
+        if watermark >= self.settle_at || !self.appended {
+            let sizes = self.windows.iter_mut().zip(&plan.windows);
+            let next = sizes.filter_map(|(windows, window)| windows.settle(*window, watermark));
+            self.settle_at = next.min().unwrap_or(NEVER);
+        }
+    }
+
+    /// Brings the row of `Latest` up to date.
+    pub fn newest_points(&mut self, plan: &Plan, series: &Series, span: &Span) {
+        let layout = &plan.rows;
+        if self.appended {
+            for i in span.start..series.len(layout) {
+                let row = series.row(layout, i);
+                slots(layout.fresh(row), |slot| take(&mut self.latest, plan, row, slot));
+            }
+            return;
+        }
+        let first = usize::from(series.base);
+        slots(&span.touched, |slot| {
+            let rows = (first..series.len(layout)).rev().map(|i| series.row(layout, i));
+            match rows.into_iter().find(|row| layout.is_fresh(row, slot)) {
+                Some(row) => take(&mut self.latest, plan, row, slot),
+                None => {
+                    let base = 3 * slot..3 * slot + 3;
+                    self.latest[base.clone()].copy_from_slice(&self.base_latest[base]);
+                }
+            }
+        });
+    }
+
+    /// Puts the asset's new rows into the tables.
+    pub fn hand_out(
+        &mut self,
+        plan: &Plan,
+        series: &Series,
+        states: &StateLayout,
+        tables: &mut Tables,
+        out: &mut Changes,
+    ) {
+        push(&mut tables.latest, self.id, &self.latest);
+        if let Some(health) = &plan.health {
+            let row = series.row(&plan.rows, series.len(&plan.rows) - 1);
+            let mut words = Vec::with_capacity(health.stride());
+            health.score(plan, states, row, self.log.last(states), &mut words);
+            if words != self.health {
+                push(&mut tables.health, self.id, &words);
+                let moved = self.health.get(1) != Some(&words[1]);
+                if moved {
+                    self.place_in_fleet(plan, -1, out);
+                }
+                self.health = words;
+                if moved {
+                    self.place_in_fleet(plan, 1, out);
+                }
+            }
+        }
+        if std::mem::take(&mut self.levels_changed) {
+            push(&mut tables.levels, self.id, &self.levels);
+        }
+        for (windows, upserts) in self.windows.iter_mut().zip(&mut tables.rollups) {
+            windows.take_dirty(|start, words| {
+                upserts.windows.push(start);
+                push(upserts, self.id, words);
+            });
+        }
+    }
+
+    /// Lets rows go that no late point can reach any more.
+    pub fn forget(&mut self, plan: &Plan, series: &mut Series, states: &StateLayout) {
+        let layout = &plan.rows;
+        let count = series.len(layout);
+        if count < self.forget_at {
+            return;
+        }
+        let newest = series.time(layout, count - 1);
+        let limit = newest.saturating_sub(plan.hot_horizon);
+        let base = series.position(layout, limit).saturating_sub(1);
+        if base > 0 {
+            self.absorb(plan, series, base, limit);
+            let time = series.time(layout, base);
+            series.forget(layout, base);
+            self.log.forget(states, time);
+            self.events.retain(|(row_time, _)| *row_time >= time);
+            self.errors.retain(|error| error.event_time >= time);
+            for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
+                windows.forget(*window, limit);
+            }
+        }
+        self.forget_at = (2 * series.len(layout)).max(FORGET_FROM);
+    }
+
+    /// Folds the rows up to `base` into what outlives them.
+    fn absorb(&mut self, plan: &Plan, series: &Series, base: usize, limit: i64) {
+        for i in usize::from(series.base)..=base {
+            let row = series.row(&plan.rows, i);
+            for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
+                windows.absorb(plan, *window, row, limit);
+            }
+            slots(plan.rows.fresh(row), |slot| take(&mut self.base_latest, plan, row, slot));
+        }
+    }
+
+    fn place_in_fleet(&self, plan: &Plan, diff: i64, out: &mut Changes) {
+        let (Some(health), Some(score)) = (&plan.health, self.health.get(1)) else { return };
+        let score = f64::from_bits(*score);
+        let place = (Arc::clone(&plan.key), health.band(score), self.id, OrderedScore::new(score));
+        out.health.push((place, diff));
+    }
+}
+
+/// Calls with each set bit of a mask.
+pub fn slots(mask: &[u64], mut each: impl FnMut(usize)) {
+    for (i, word) in mask.iter().enumerate() {
+        let mut word = *word;
+        while word != 0 {
+            each(i * 64 + word.trailing_zeros() as usize);
+            word &= word - 1;
+        }
+    }
+}
+
+/// Copies a metric's point into a row of the table `Latest`.
+fn take(latest: &mut [u64], plan: &Plan, row: &[u64], slot: usize) {
+    latest[3 * slot] = plan.rows.value(row, slot);
+    latest[3 * slot + 1] = plan.rows.time(row) as u64;
+    latest[3 * slot + 2] = u64::from(plan.rows.quality(row, slot).0);
+}
+
+/// The level that a row of the table `Thresholds` says, once the rule was evaluated.
+fn place(levels: &[u64], rule: usize) -> Option<u8> {
+    let words = levels.get(3 * rule..3 * rule + 3)?;
+    (words[1] as i64 != NEVER).then_some(words[0] as u8)
+}
+
+fn raised(
+    plan: &Plan,
+    states: &StateLayout,
+    state: &[i64],
+) -> Vec<(usize, usize, i64, Option<i64>)> {
+    let mut raised = Vec::new();
+    for rule in 0..plan.rules.len() {
+        let words = &state[states.rule(rule)];
+        for level in 0..2 {
+            let at = &words[2 + level * level::LEVEL_WORDS..][..level::LEVEL_WORDS];
+            if level::is_active(at) {
+                raised.push((rule, level, at[1], level::condition_end(at)));
+            }
+        }
+    }
+    raised
+}
+
+fn occurrence(
+    plan: &Plan,
+    name: &Arc<str>,
+    (rule, level, since, end): (usize, usize, i64, Option<i64>),
+    over: bool,
+) -> Occurrence {
+    let delays = plan.rules[rule].levels[level].as_ref();
+    let (on, off) = delays.map_or((0, 0), |level| (level.on_delay, level.off_delay));
+    Occurrence {
+        asset: Arc::clone(name),
+        rule: Arc::clone(&plan.rules[rule].id),
+        level: LEVELS[level].into(),
+        since,
+        raised: since.saturating_add(on),
+        condition_end: end,
+        cleared: end.filter(|_| over).map(|end| end.saturating_add(off)),
+    }
+}

@@ -1,0 +1,215 @@
+//! Tumbling windows of one asset: aggregates kept in place, folded anew where the past changed.
+//!
+//! Every aggregate is the fold of the metric's good and uncertain points in event-time order, so
+//! sums do not depend on the order of arrival, not even in the last digit.
+
+use super::plan::Plan;
+use super::row::NEVER;
+use super::series::Series;
+use crate::model::Window;
+
+/// Words of one metric in a window: `count, sum, min, max, first, last`.
+pub const STAT_WORDS: usize = 6;
+
+/// The open windows of one asset and one size, ascending by start.
+#[derive(Clone, Debug, Default)]
+pub struct Windows {
+    open: Vec<OpenWindow>,
+}
+
+/// A window that may still change.
+#[derive(Clone, Debug)]
+struct OpenWindow {
+    start: i64,
+    /// `revision`, then the stats of all numeric metrics: the row of the table.
+    words: Vec<u64>,
+    /// The stats of the points that left the series already.
+    folded: Option<Vec<u64>>,
+    dirty: bool,
+}
+
+impl Windows {
+    /// Adds the fresh points of an appended row.
+    pub fn append(&mut self, plan: &Plan, window: Window, row: &[u64]) {
+        let time = plan.rows.time(row);
+        let open = self.at(plan, time - time.rem_euclid(window.size().0));
+        let mut any = false;
+        for (k, slot) in plan.numeric.iter().enumerate() {
+            if let Some(x) = point(plan, row, *slot) {
+                add(&mut open.words[1 + k * STAT_WORDS..], x);
+                any = true;
+            }
+        }
+        open.dirty |= any;
+    }
+
+    /// Folds the touched metrics anew in all windows that overlap `[from, to]`.
+    pub fn refold(
+        &mut self,
+        plan: &Plan,
+        window: Window,
+        series: &Series,
+        (from, to): (i64, i64),
+        touched: &[u64],
+    ) {
+        let (rows, size) = (&plan.rows, window.size().0);
+        let mut start = from - from.rem_euclid(size);
+        while start <= to {
+            let first = series.position(rows, start).max(usize::from(series.base));
+            let last = series.position(rows, start + size);
+            let known = self.open.binary_search_by_key(&start, |open| open.start).is_ok();
+            if first < last || known {
+                let open = self.at(plan, start);
+                for (k, slot) in plan.numeric.iter().enumerate() {
+                    if touched[slot / 64] >> (slot % 64) & 1 == 1 {
+                        open.fold(plan, series, first..last, (k, *slot));
+                    }
+                }
+            }
+            start = match series.position(rows, start + size) {
+                next if next < series.len(rows) => {
+                    let time = series.time(rows, next);
+                    time - time.rem_euclid(size)
+                }
+                _ => break,
+            };
+        }
+    }
+
+    /// Settles the windows that end at or before the watermark. Returns the end of the first
+    /// window that is not settled, if any.
+    pub fn settle(&mut self, window: Window, watermark: i64) -> Option<i64> {
+        let mut next = None;
+        for open in &mut self.open {
+            if open.words[0] == 0 {
+                let end = open.start + window.size().0;
+                if end <= watermark {
+                    open.words[0] = 1;
+                    open.dirty = true;
+                } else {
+                    next = Some(next.map_or(end, |next: i64| next.min(end)));
+                }
+            }
+        }
+        next
+    }
+
+    /// Hands out the windows that changed since the last call: start and row.
+    pub fn take_dirty(&mut self, mut out: impl FnMut(i64, &[u64])) {
+        for open in &mut self.open {
+            if std::mem::take(&mut open.dirty) {
+                out(open.start, &open.words);
+            }
+        }
+    }
+
+    /// Folds a row that leaves the series into the windows that stay open, those that end after
+    /// `limit`.
+    pub fn absorb(&mut self, plan: &Plan, window: Window, row: &[u64], limit: i64) {
+        let time = plan.rows.time(row);
+        let start = time - time.rem_euclid(window.size().0);
+        if start + window.size().0 <= limit {
+            return;
+        }
+        let Ok(at) = self.open.binary_search_by_key(&start, |open| open.start) else { return };
+        let width = plan.numeric.len() * STAT_WORDS;
+        let folded = self.open[at].folded.get_or_insert_with(|| vec![0; width]);
+        for (k, slot) in plan.numeric.iter().enumerate() {
+            if let Some(x) = point(plan, row, *slot) {
+                add(&mut folded[k * STAT_WORDS..], x);
+            }
+        }
+    }
+
+    /// Forgets the windows that end at or before a time: no point can reach them any more.
+    pub fn forget(&mut self, window: Window, limit: i64) {
+        self.open.retain(|open| open.start + window.size().0 > limit);
+    }
+
+    /// Moves the windows to another version of the document: metrics keep their aggregates by
+    /// name, all rows count as folded.
+    pub fn relayout(&mut self, from: &Plan, to: &Plan) {
+        for open in &mut self.open {
+            let mut words = vec![0; 1 + to.numeric.len() * STAT_WORDS];
+            words[0] = open.words[0];
+            for (k, slot) in to.numeric.iter().enumerate() {
+                let name = &to.layout.slots[*slot].name;
+                let was = from.numeric.iter().position(|s| from.layout.slots[*s].name == *name);
+                if let Some(was) = was {
+                    let stat = &open.words[1 + was * STAT_WORDS..][..STAT_WORDS];
+                    words[1 + k * STAT_WORDS..][..STAT_WORDS].copy_from_slice(stat);
+                }
+            }
+            open.folded = Some(words[1..].to_vec());
+            open.words = words;
+        }
+    }
+
+    fn at(&mut self, plan: &Plan, start: i64) -> &mut OpenWindow {
+        let newest = self.open.last().map_or(NEVER, |open| open.start);
+        let found = match newest.cmp(&start) {
+            std::cmp::Ordering::Equal => Ok(self.open.len() - 1),
+            std::cmp::Ordering::Less => Err(self.open.len()),
+            std::cmp::Ordering::Greater => {
+                self.open.binary_search_by_key(&start, |open| open.start)
+            }
+        };
+        let at = found.unwrap_or_else(|at| {
+            let words = vec![0; 1 + plan.numeric.len() * STAT_WORDS];
+            self.open.insert(at, OpenWindow { start, words, folded: None, dirty: false });
+            at
+        });
+        &mut self.open[at]
+    }
+}
+
+impl OpenWindow {
+    fn fold(
+        &mut self,
+        plan: &Plan,
+        series: &Series,
+        rows: std::ops::Range<usize>,
+        (k, slot): (usize, usize),
+    ) {
+        let mut stat = [0; STAT_WORDS];
+        if let Some(folded) = &self.folded {
+            stat.copy_from_slice(&folded[k * STAT_WORDS..(k + 1) * STAT_WORDS]);
+        }
+        for i in rows {
+            if let Some(x) = point(plan, series.row(&plan.rows, i), slot) {
+                add(&mut stat, x);
+            }
+        }
+        let words = &mut self.words[1 + k * STAT_WORDS..1 + (k + 1) * STAT_WORDS];
+        if *words != stat {
+            words.copy_from_slice(&stat);
+            if self.words[0] > 0 && !self.dirty {
+                self.words[0] += 1;
+            }
+            self.dirty = true;
+        }
+    }
+}
+
+/// The metric's own point in a row, when it is not bad.
+fn point(plan: &Plan, row: &[u64], slot: usize) -> Option<f64> {
+    if !plan.rows.is_fresh(row, slot) {
+        return None;
+    }
+    plan.layout.slots[slot].data_type.number(plan.rows.usable(row, slot)?)
+}
+
+fn add(stat: &mut [u64], x: f64) {
+    let [sum, min, max] = [1, 2, 3].map(|i| f64::from_bits(stat[i]));
+    if stat[0] == 0 {
+        stat[2] = x.to_bits();
+        stat[3] = x.to_bits();
+        stat[4] = x.to_bits();
+    } else {
+        stat[2] = min.min(x).to_bits();
+        stat[3] = max.max(x).to_bits();
+    }
+    stat[0] += 1;
+    stat[1] = (sum + x).to_bits();
+    stat[5] = x.to_bits();
+}

@@ -1,0 +1,157 @@
+//! How a row of an asset's series lies in memory, and how the state behind it does.
+//!
+//! A row is everything about an asset at one event time, as 64-bit words:
+//! `event time | error bits | fresh mask | known mask | metric values | rule values | rule mask |
+//! qualities`. Values are *as of* the row's time: a metric without a point in the row has the
+//! value of its last point before. `fresh` has the bits of the metrics with a point of their own,
+//! `known` of those with any value so far.
+
+use crate::model::{Quality, mask_words};
+
+/// The time that stands for "never".
+pub const NEVER: i64 = i64::MIN;
+
+/// Offsets of the parts of a row, and of the parts of a state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowLayout {
+    /// Metrics, measured and derived.
+    pub metrics: usize,
+    /// Expressions of rules.
+    pub hidden: usize,
+    mask: usize,
+    /// Words a row.
+    pub stride: usize,
+    /// Threshold rules.
+    pub rules: usize,
+    /// Event rules.
+    pub events: usize,
+    /// Health parts that hold.
+    pub holds: usize,
+}
+
+const TIME: usize = 0;
+const ERRORS: usize = 1;
+const MASKS: usize = 2;
+
+impl RowLayout {
+    /// The layout for these numbers of metrics, rule expressions, and stateful rules.
+    pub fn new(metrics: usize, hidden: usize, rules: usize, events: usize, holds: usize) -> Self {
+        let mask = mask_words(metrics);
+        let stride = MASKS + 2 * mask + metrics + hidden + mask_words(hidden) + metrics.div_ceil(2);
+        Self { metrics, hidden, mask, stride, rules, events, holds }
+    }
+
+    /// The event time of a row.
+    pub fn time(&self, row: &[u64]) -> i64 {
+        row[TIME] as i64
+    }
+
+    /// Sets the event time.
+    pub fn set_time(&self, row: &mut [u64], time: i64) {
+        row[TIME] = time as u64;
+    }
+
+    /// One bit for each expression that failed: derived metrics first, then rules; the last bit
+    /// stands for all beyond.
+    pub fn errors(&self, row: &[u64]) -> u64 {
+        row[ERRORS]
+    }
+
+    /// Sets or clears an error bit.
+    pub fn set_error(&self, row: &mut [u64], expression: usize, failed: bool) {
+        let bit = 1 << expression.min(63);
+        row[ERRORS] = if failed { row[ERRORS] | bit } else { row[ERRORS] & !bit };
+    }
+
+    /// Mask of the metrics with a point of their own.
+    pub fn fresh<'a>(&self, row: &'a [u64]) -> &'a [u64] {
+        &row[MASKS..MASKS + self.mask]
+    }
+
+    /// Whether the metric has a point of its own in the row.
+    pub fn is_fresh(&self, row: &[u64], slot: usize) -> bool {
+        row[MASKS + slot / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// Whether the metric has any value as of the row.
+    pub fn is_known(&self, row: &[u64], slot: usize) -> bool {
+        row[MASKS + self.mask + slot / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// The value of a metric as of the row.
+    pub fn value(&self, row: &[u64], slot: usize) -> u64 {
+        row[self.values() + slot]
+    }
+
+    /// The quality of a metric as of the row.
+    pub fn quality(&self, row: &[u64], slot: usize) -> Quality {
+        let word = row[self.qualities() + slot / 2];
+        Quality((word >> (32 * (slot % 2))) as u32)
+    }
+
+    /// The value of a metric as of the row, when there is one and it is not bad.
+    pub fn usable(&self, row: &[u64], slot: usize) -> Option<u64> {
+        (self.is_known(row, slot) && !self.quality(row, slot).is_bad())
+            .then(|| self.value(row, slot))
+    }
+
+    /// The value of a rule's expression, when there is one.
+    pub fn hidden_value(&self, row: &[u64], index: usize) -> Option<u64> {
+        let mask = self.hidden_mask();
+        (row[mask + index / 64] >> (index % 64) & 1 == 1)
+            .then(|| row[self.values() + self.metrics + index])
+    }
+
+    /// Sets the value of a rule's expression.
+    pub fn set_hidden(&self, row: &mut [u64], index: usize, value: Option<u64>) {
+        let (mask, bit) = (self.hidden_mask() + index / 64, 1 << (index % 64));
+        row[mask] = if value.is_some() { row[mask] | bit } else { row[mask] & !bit };
+        row[self.values() + self.metrics + index] = value.unwrap_or(0);
+    }
+
+    /// Gives a metric a point of its own.
+    pub fn set_point(&self, row: &mut [u64], slot: usize, value: u64, quality: Quality) {
+        row[MASKS + slot / 64] |= 1 << (slot % 64);
+        self.set_as_of(row, slot, Some((value, quality)));
+    }
+
+    /// Lets a metric hold an earlier value, or none.
+    pub fn set_held(&self, row: &mut [u64], slot: usize, held: Option<(u64, Quality)>) {
+        row[MASKS + slot / 64] &= !(1 << (slot % 64));
+        self.set_as_of(row, slot, held);
+    }
+
+    /// The value and quality of a metric as of the row.
+    pub fn as_of(&self, row: &[u64], slot: usize) -> Option<(u64, Quality)> {
+        self.is_known(row, slot).then(|| (self.value(row, slot), self.quality(row, slot)))
+    }
+
+    /// Turns a copy of a row into its successor: nothing fresh, all values held.
+    pub fn succeed(&self, row: &mut [u64], time: i64) {
+        self.set_time(row, time);
+        row[ERRORS] = 0;
+        row[MASKS..MASKS + self.mask].fill(0);
+    }
+
+    fn set_as_of(&self, row: &mut [u64], slot: usize, value: Option<(u64, Quality)>) {
+        let (known, bit) = (MASKS + self.mask + slot / 64, 1 << (slot % 64));
+        row[known] = if value.is_some() { row[known] | bit } else { row[known] & !bit };
+        let (word, quality) = value.unwrap_or_default();
+        row[self.values() + slot] = word;
+        let shift = 32 * (slot % 2);
+        let qualities = &mut row[self.qualities() + slot / 2];
+        *qualities = *qualities & !(0xffff_ffff << shift) | u64::from(quality.0) << shift;
+    }
+
+    fn values(&self) -> usize {
+        MASKS + 2 * self.mask
+    }
+
+    fn hidden_mask(&self) -> usize {
+        self.values() + self.metrics + self.hidden
+    }
+
+    fn qualities(&self) -> usize {
+        self.hidden_mask() + mask_words(self.hidden)
+    }
+}

@@ -1,0 +1,296 @@
+//! The oracle here is the state machine itself on the ordered series: whatever the order of
+//! arrival, the duplicates, the corrections and the batch borders, the same must come out.
+
+use super::{Changes, Names, Plan, TypeState};
+use crate::catalog::asset_type::AssetType;
+use crate::model::{Change, Rows, Table, TypeId, mask_words};
+use std::collections::BTreeMap;
+
+/// Everything that was said, folded.
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    tables: BTreeMap<(Table, u32, i64), Vec<u64>>,
+    rows: BTreeMap<String, i64>,
+    fleet: BTreeMap<String, i64>,
+    points: usize,
+}
+
+struct Graph {
+    state: TypeState,
+    names: Names,
+    said: Said,
+    slots: usize,
+}
+
+/// A row of two metrics, `None` where it has no point.
+type Row = (i64, [Option<f64>; 2]);
+
+const DOCUMENT: &str = r#"{
+  "apiVersion": "assets/v1", "kind": "AssetTypeProfile", "metadata": {"key": "pump"},
+  "time": {"hot_horizon": "PT1H", "out_of_order": "PT0S"},
+  "metric_definitions": {"temp": {"range": [0, 500]}, "flow": {}},
+  "transformation_engine": {"derived": {
+    "ratio": {"expr": "temp / flow"}, "half": {"expr": "ratio / 2", "trigger": ["flow"]}}},
+  "health_algorithm": {"type": "weighted_deductions", "rules": [
+    {"id": "hot", "when": "temp > 212", "deduct": 30, "hold": "PT2M"},
+    {"id": "ratio", "metric": "ratio", "ramp": {"from": {"at": 10}, "to": {"at": 40, "deduct": 50}}}]},
+  "threshold_rules": [
+    {"id": "temp_high", "metric": "temp", "levels": {
+      "warning": {"op": "ge", "value": 210, "deadband": {"abs": 1}},
+      "critical": {"op": "ge", "value": 212, "deadband": {"abs": 2}, "on_delay": "PT90S", "off_delay": "PT30S"}}},
+    {"id": "ratio_low", "expr": "ratio < 12", "levels": {"warning": {"off_delay": "PT10S"}}}],
+  "event_rules": [
+    {"id": "hot", "when": "temp > 212", "event_type": "pump.hot", "severity": "critical", "cooldown": "PT3M",
+     "message": "{{asset}} at {{metrics.temp|1}}"},
+    {"id": "long", "when": "flow < 12", "for": "PT1M", "event_type": "pump.dry"},
+    {"id": "cool", "when": "temp > 211", "edge": "falling", "event_type": "pump.cool"}]
+}"#;
+
+impl Graph {
+    fn new(document: &str) -> Self {
+        let document: AssetType = serde_json::from_str(document).unwrap();
+        let plan = Plan::compile(TypeId(3), "pump", 1, &document).unwrap();
+        let slots = plan.measured();
+        let mut names = Names::default();
+        (0..4).for_each(|i| names.insert(i, format!("pump-{i}").into()));
+        Self { state: TypeState::new(plan), names, said: Said::default(), slots }
+    }
+
+    /// Feeds `(asset, row)` as one epoch.
+    fn feed(&mut self, input: &[(u32, Row)]) -> Changes {
+        let mut rows = Rows::new(TypeId(3), self.slots);
+        for (i, (asset, (time, values))) in input.iter().enumerate() {
+            rows.assets.push(*asset);
+            rows.devices.push(0);
+            rows.times.push(time * 1_000_000);
+            rows.messages.push(i as u32);
+            let mut mask = vec![0; mask_words(self.slots)];
+            for (slot, value) in values.iter().enumerate().take(self.slots) {
+                mask[0] |= u64::from(value.is_some()) << slot;
+                rows.words.push(value.unwrap_or_default().to_bits());
+                rows.quality.push(0);
+            }
+            rows.fresh.extend(mask);
+        }
+        let mut changes = Changes::default();
+        self.state.apply(&rows, &self.names, &mut changes);
+        self.said.fold(&changes);
+        changes
+    }
+}
+
+impl Said {
+    fn fold(&mut self, changes: &Changes) {
+        for change in &changes.list {
+            match change {
+                Change::Upserts(upserts) => {
+                    for (i, asset) in upserts.assets.iter().enumerate() {
+                        let window = upserts.windows.get(i).copied().unwrap_or(0);
+                        let words =
+                            upserts.words[i * upserts.stride..(i + 1) * upserts.stride].to_vec();
+                        self.tables.insert((upserts.table, *asset, window), words);
+                    }
+                }
+                Change::Reset(_, table) => self.tables.retain(|(t, ..), _| t != table),
+                Change::Telemetry(rows) => self.points += rows.points(),
+                Change::Superseded(keys) => self.points -= keys.len(),
+                Change::Events(rows) => rows.iter().for_each(|(r, d)| add(&mut self.rows, r, *d)),
+                Change::Occurrences(rows) => {
+                    rows.iter().for_each(|(r, d)| add(&mut self.rows, r, *d))
+                }
+                Change::Errors(rows) => rows.iter().for_each(|(r, d)| add(&mut self.rows, r, *d)),
+                _ => {}
+            }
+        }
+        changes.health.iter().for_each(|(r, d)| add(&mut self.fleet, r, *d));
+        changes.thresholds.iter().for_each(|(r, d)| add(&mut self.fleet, r, *d));
+    }
+
+    /// Revisions tell of the order of arrival: that is what they are for.
+    fn without_revisions(mut self) -> Self {
+        for ((table, ..), words) in &mut self.tables {
+            if let Table::Rollups(_) = table {
+                words[0] = words[0].min(1);
+            }
+        }
+        self
+    }
+}
+
+/// Asserts equality; says the first difference instead of everything.
+fn same(left: &Said, right: &Said, what: &str) {
+    for (key, words) in &left.tables {
+        assert_eq!(Some(words), right.tables.get(key), "{what}: {key:?}");
+    }
+    let differs: Vec<_> = (left.rows.iter().filter(|(k, n)| right.rows.get(*k) != Some(*n)))
+        .chain(right.rows.iter().filter(|(k, n)| left.rows.get(*k) != Some(*n)))
+        .collect();
+    assert!(differs.is_empty(), "{what}: {differs:?}");
+    assert_eq!(left.fleet, right.fleet, "{what}");
+    assert_eq!(left.points, right.points, "{what}");
+    assert_eq!(left.tables.len(), right.tables.len(), "{what}");
+}
+
+fn add(rows: &mut BTreeMap<String, i64>, row: &impl std::fmt::Debug, diff: i64) {
+    let key = format!("{row:?}");
+    let count = rows.entry(key.clone()).or_default();
+    *count += diff;
+    if *count == 0 {
+        rows.remove(&key);
+    }
+}
+
+/// A small deterministic generator: the seed is printed with every failure.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+const SERIES: [(i64, f64); 7] =
+    [(0, 208.0), (60, 212.4), (120, 212.8), (180, 213.0), (240, 210.4), (300, 209.9), (420, 208.0)];
+
+fn occurrences(said: &Said) -> Vec<&str> {
+    let critical = |key: &&String| key.starts_with("Occurrence") && key.contains("critical");
+    said.rows.keys().filter(critical).map(|key| key.split_once("since").unwrap().1).collect()
+}
+
+#[test]
+fn the_worked_example_of_the_state_table() {
+    let mut graph = Graph::new(DOCUMENT);
+    for (time, temp) in SERIES {
+        graph.feed(&[(0, (time, [Some(temp), None]))]);
+    }
+    let first =
+        ": 60000000, raised: 150000000, condition_end: Some(300000000), cleared: Some(330000000) }";
+    assert_eq!(occurrences(&graph.said), [first]);
+    // A late point breaks the pending condition.
+    graph.feed(&[(0, (130, [Some(209.5), None]))]);
+    let second = ": 180000000, raised: 270000000, condition_end: Some(300000000), cleared: Some(330000000) }";
+    assert_eq!(occurrences(&graph.said), [second]);
+}
+
+#[test]
+fn a_correction_that_changes_no_level_says_nothing_of_levels() {
+    let mut graph = Graph::new(DOCUMENT);
+    for (time, temp) in SERIES {
+        graph.feed(&[(0, (time, [Some(temp), None]))]);
+    }
+    let changes = graph.feed(&[(0, (240, [Some(212.6), None]))]);
+    let levels = |change: &&Change| {
+        matches!(change, Change::Occurrences(_))
+            || matches!(change, Change::Upserts(u) if u.table == Table::Thresholds)
+    };
+    assert_eq!(changes.list.iter().filter(levels).count(), 0, "{changes:?}");
+    let changes = graph.feed(&[(0, (240, [Some(212.6), None]))]);
+    assert!(changes.list.iter().all(|c| matches!(c, Change::Outcomes(_))), "{changes:?}");
+}
+
+#[test]
+fn the_order_of_arrival_does_not_matter() {
+    for seed in 0..150 {
+        let mut random = Random(seed);
+        let mut truth: BTreeMap<(u32, i64), [Option<f64>; 2]> = BTreeMap::new();
+        let mut arrivals: Vec<(u64, (u32, Row))> = Vec::new();
+        for i in 0..120 {
+            let (asset, time) = (random.below(3) as u32, random.below(600) as i64);
+            let mut values = [None, None];
+            for (slot, value) in values.iter_mut().enumerate() {
+                if random.below(3) > 0 {
+                    *value =
+                        Some(if slot == 0 { 205.0 } else { 8.0 } + random.below(100) as f64 / 10.0);
+                }
+            }
+            if values == [None, None] {
+                continue;
+            }
+            let at = time as u64 * 10 + random.below(3000);
+            arrivals.push((at, (asset, (time, values))));
+            if random.below(10) == 0 {
+                arrivals.push((at + random.below(2000), (asset, (time, values))));
+            }
+            let _ = i;
+        }
+        arrivals.sort_by_key(|(at, _)| *at);
+        for (_, (asset, (time, values))) in &arrivals {
+            let row = truth.entry((*asset, *time)).or_default();
+            (0..2).for_each(|slot| row[slot] = values[slot].or(row[slot]));
+        }
+        let mut ordered = Graph::new(DOCUMENT);
+        let mut inputs: Vec<(u32, Row)> =
+            truth.into_iter().map(|((a, t), v)| (a, (t, v))).collect();
+        inputs.sort_by_key(|(_, (time, _))| *time);
+        for input in &inputs {
+            ordered.feed(std::slice::from_ref(input));
+        }
+        let mut shuffled = Graph::new(DOCUMENT);
+        let mut rest: Vec<(u32, Row)> = arrivals.into_iter().map(|(_, row)| row).collect();
+        while !rest.is_empty() {
+            let take = (1 + random.below(9) as usize).min(rest.len());
+            let batch: Vec<_> = rest.drain(..take).collect();
+            shuffled.feed(&batch);
+        }
+        let (ordered, shuffled) =
+            (ordered.said.without_revisions(), shuffled.said.without_revisions());
+        same(&ordered, &shuffled, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn what_leaves_the_horizon_stays_in_the_windows() {
+    let short = DOCUMENT.replace("\"PT1H\"", "\"PT30S\"");
+    let (mut kept, mut forgotten) = (Graph::new(DOCUMENT), Graph::new(&short));
+    let mut random = Random(7);
+    for time in 0..3000 {
+        let values = [
+            Some(205.0 + random.below(100) as f64 / 10.0),
+            Some(8.0 + random.below(80) as f64 / 10.0),
+        ];
+        for graph in [&mut kept, &mut forgotten] {
+            graph.feed(&[(0, (time, values))]);
+            if time % 7 == 0 && time > 20 {
+                graph.feed(&[(0, (time - 20, [Some(209.0 + (time % 4) as f64), None]))]);
+            }
+        }
+    }
+    same(&kept.said.without_revisions(), &forgotten.said.without_revisions(), "horizons");
+}
+
+#[test]
+fn a_point_beyond_the_horizon_is_counted_and_changes_no_view() {
+    let mut graph = Graph::new(&DOCUMENT.replace("\"PT1H\"", "\"PT30S\""));
+    graph.feed(&[(0, (100, [Some(1.0), Some(2.0)]))]);
+    let changes = graph.feed(&[(0, (60, [Some(1.0), Some(2.0)]))]);
+    assert!(
+        changes.list.iter().all(|c| matches!(
+            c,
+            Change::Telemetry(_) | Change::Superseded(_) | Change::Outcomes(_)
+        ))
+    );
+}
+
+#[test]
+fn a_new_version_keeps_the_state_and_looks_at_the_newest_row_again() {
+    let mut graph = Graph::new(DOCUMENT);
+    for (time, temp) in &SERIES[..4] {
+        graph.feed(&[(0, (*time, [Some(*temp), Some(20.0)]))]);
+    }
+    let level = |graph: &Graph| graph.said.tables[&(Table::Thresholds, 0, 0)][0];
+    assert_eq!(level(&graph), 2);
+    let higher = DOCUMENT
+        .replace("\"value\": 212", "\"value\": 250")
+        .replace("\"off_delay\": \"PT30S\"", "\"off_delay\": \"PT0S\"");
+    let document: AssetType = serde_json::from_str(&higher).unwrap();
+    let plan = Plan::compile(TypeId(3), "pump", 2, &document).unwrap();
+    let mut changes = Changes::default();
+    graph.state.replace_plan(plan, &graph.names, &mut changes);
+    graph.said.fold(&changes);
+    assert_eq!(level(&graph), 1);
+    graph.feed(&[(0, (200, [Some(200.0), Some(20.0)]))]);
+    assert_eq!(level(&graph), 0);
+    assert!(graph.said.fleet.values().all(|count| *count == 1), "{:?}", graph.said.fleet);
+}

@@ -1,0 +1,148 @@
+//! The engine: starts and joins the threads of the dataflow.
+
+use super::error::Error;
+use super::feeder::Feeder;
+use super::shared::Shared;
+use super::stats::{OperatorStats, Stats};
+use super::worker::{self, Doors, Slice};
+use crate::model::{Epoch, Frame, Output};
+use crossbeam_channel::{Receiver, Sender};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// The most workers an engine has.
+pub const MAX_WORKERS: usize = 256;
+
+/// Frames that wait in the queue of one worker; a full queue stops the feeder.
+const SLICES_QUEUED: usize = 16;
+
+/// Called by a worker before it takes its slice of an epoch. Tests make it panic.
+pub(super) type Hook = fn(worker: usize, epoch: Epoch);
+
+/// The running dataflow.
+///
+/// It ends by itself when the channel of frames is closed, after everything that the frames
+/// change was handed out, or when something failed: then the channel of outputs closes without a
+/// frontier that covers the rest, and [`Engine::join`] tells why. Dropping an engine waits too.
+pub struct Engine {
+    // Declared first, so that a dropped engine waits for the feeder before the workers.
+    feeder: Option<JoinHandle<()>>,
+    workers: Option<timely::communication::WorkerGuards<()>>,
+    shared: Arc<Shared>,
+    stats: Vec<Arc<Stats>>,
+}
+
+impl Engine {
+    /// Starts this number of worker threads and one feeder.
+    ///
+    /// Frames are taken in order of strictly increasing epochs, not faster than outputs are
+    /// received: at most [`super::MAX_EPOCHS_IN_FLIGHT`] frames are between the two, then frames
+    /// stay in their channel. A full channel of outputs makes the workers wait. When the
+    /// receiver of the outputs is dropped, the engine fails with [`Error::OutputsClosed`].
+    pub fn start(
+        workers: usize,
+        frames: Receiver<Frame>,
+        outputs: Sender<Output>,
+    ) -> Result<Self, Error> {
+        Self::start_with(workers, frames, outputs, |_, _| ())
+    }
+
+    pub(super) fn start_with(
+        workers: usize,
+        frames: Receiver<Frame>,
+        outputs: Sender<Output>,
+        hook: Hook,
+    ) -> Result<Self, Error> {
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(Error::Workers { workers, limit: MAX_WORKERS });
+        }
+        let shared = Arc::new(Shared::default());
+        let stats: Vec<Arc<Stats>> = (0..workers).map(|_| Arc::default()).collect();
+        let (progress_tx, progress_rx) = crossbeam_channel::bounded(1);
+        let mut queues = Vec::with_capacity(workers);
+        let mut doors = Vec::with_capacity(workers);
+        for index in 0..workers {
+            let (tx, rx) = crossbeam_channel::bounded::<Slice>(SLICES_QUEUED);
+            queues.push(tx);
+            doors.push(Some(Doors {
+                slices: rx,
+                outputs: outputs.clone(),
+                progress: (index == 0).then(|| progress_tx.clone()),
+                shared: Arc::clone(&shared),
+                stats: Arc::clone(&stats[index]),
+                hook,
+            }));
+        }
+        // From here on only the workers hold senders, so that the channels close with them.
+        drop((outputs, progress_tx));
+        let doors = Mutex::new(doors);
+        let guards = timely::execute(config(workers), move |worker| {
+            let own = doors.lock().unwrap_or_else(|e| e.into_inner())[worker.index()].take();
+            worker::run(worker, own.expect("each worker starts once"));
+        });
+        let guards = guards.map_err(|reason| Error::Start { reason })?;
+        shared.set_workers(guards.guards().iter().map(|guard| guard.thread().clone()).collect());
+        let feeder = Feeder::new(frames, queues, progress_rx, Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("dataflow-feeder".into());
+        let failures = Arc::clone(&shared);
+        let spawned = thread.spawn(move || {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| feeder.run())) {
+                failures.fail(Error::from_panic("feeder".into(), payload.as_ref()));
+            }
+        });
+        // When the feeder cannot start, its queues are dropped, and so the workers end.
+        let feeder = spawned.map_err(|error| {
+            shared.wake_all();
+            Error::Start { reason: error.to_string() }
+        })?;
+        Ok(Self { feeder: Some(feeder), workers: Some(guards), shared, stats })
+    }
+
+    /// Whether the engine has failed and stops, or has stopped.
+    pub fn failure(&self) -> Option<Error> {
+        self.shared.failure()
+    }
+
+    /// What the operators of all workers did since the start, ordered by worker and operator.
+    pub fn operators(&self) -> Vec<OperatorStats> {
+        let each = self.stats.iter().enumerate();
+        each.flat_map(|(worker, stats)| stats.snapshot(worker)).collect()
+    }
+
+    /// Waits for the end and tells why it came: `Ok` when the frames ended and everything was
+    /// handed out. Somebody has to receive the outputs meanwhile.
+    pub fn join(mut self) -> Result<(), Error> {
+        self.wait();
+        self.shared.failure().map_or(Ok(()), Err)
+    }
+
+    fn wait(&mut self) {
+        // Panics of both kinds of threads are caught inside them and stand in the failure.
+        if let Some(feeder) = self.feeder.take() {
+            let _ = feeder.join();
+        }
+        if let Some(workers) = self.workers.take() {
+            for (index, result) in workers.join().into_iter().enumerate() {
+                if let Err(message) = result {
+                    let thread = format!("worker {index}");
+                    self.shared.fail(Error::Panic { thread, message });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
+
+fn config(workers: usize) -> timely::Config {
+    let communication = match workers {
+        1 => timely::CommunicationConfig::Thread,
+        _ => timely::CommunicationConfig::Process(workers),
+    };
+    timely::Config { communication, worker: timely::WorkerConfig::default() }
+}

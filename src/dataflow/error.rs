@@ -1,0 +1,53 @@
+//! What can go wrong with the dataflow as a whole. Errors in data are rows, never these.
+
+use crate::model::Epoch;
+
+/// Why the dataflow did not start, or stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The number of workers is 0 or too high.
+    #[error("start {workers} dataflow workers: give 1 to {limit}")]
+    Workers {
+        /// What was asked for.
+        workers: usize,
+        /// The most there may be.
+        limit: usize,
+    },
+    /// The threads could not be started.
+    #[error("start the dataflow workers: {reason}")]
+    Start {
+        /// What the runtime says.
+        reason: String,
+    },
+    /// A frame came out of order.
+    #[error(
+        "take frame with epoch {epoch} after epoch {previous}: epochs of frames must increase, this is a bug of the sender"
+    )]
+    EpochOrder {
+        /// The epoch of the frame.
+        epoch: Epoch,
+        /// The epoch before it.
+        previous: Epoch,
+    },
+    /// The receiver of the outputs went away while there was something to hand out.
+    #[error("hand out changes: the receiver of the dataflow's outputs is gone")]
+    OutputsClosed,
+    /// A thread of the dataflow panicked. A bug: the state of this process is lost, the log holds
+    /// everything that is needed to start anew.
+    #[error("step dataflow {thread}: it panicked: {message}")]
+    Panic {
+        /// Which thread.
+        thread: String,
+        /// What the panic says.
+        message: String,
+    },
+}
+
+impl Error {
+    /// The error for a caught panic.
+    pub(super) fn from_panic(thread: String, payload: &(dyn std::any::Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Self::Panic { thread, message: text.unwrap_or_else(|| "no message".into()) }
+    }
+}

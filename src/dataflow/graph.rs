@@ -1,0 +1,91 @@
+//! The whole graph of one worker, and its inputs.
+
+use super::capture::{self, Dated, Outlet};
+use super::catalog::{self, Shelf};
+use super::rows::DeviceBatch;
+use super::worker::Slice;
+use super::{assess, fleet, resolve};
+use crate::model::{Change, Document};
+use differential_dataflow::input::InputSession;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Concatenate;
+use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::worker::Worker;
+
+/// Where slices enter. All inputs are always at the same epoch.
+pub struct Inputs {
+    open: Option<Open>,
+    shelf: Shelf,
+}
+
+struct Open {
+    batches: InputHandle<u64, CapacityContainerBuilder<DeviceBatch>>,
+    documents: InputSession<u64, Document, i64>,
+    refused: InputHandle<u64, CapacityContainerBuilder<Vec<Dated>>>,
+}
+
+impl Inputs {
+    /// Puts a slice in at its epoch and closes the epoch for this worker.
+    pub fn feed(&mut self, slice: Slice) {
+        let Some(open) = &mut self.open else { return };
+        let epoch = slice.epoch.0;
+        open.advance_to(epoch);
+        for (document, diff) in self.shelf.replace(slice.documents) {
+            open.documents.update(document, diff);
+        }
+        for batch in slice.batches {
+            open.batches.send_batch(&mut DeviceBatch(Some(batch)));
+        }
+        if !slice.dead_letters.is_empty() {
+            open.refused.send((epoch, Change::DeadLetters(slice.dead_letters)));
+        }
+        open.advance_to(epoch + 1);
+    }
+
+    /// No slice follows.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+}
+
+impl Open {
+    fn advance_to(&mut self, epoch: u64) {
+        self.batches.advance_to(epoch);
+        self.documents.advance_to(epoch);
+        self.documents.flush();
+        self.refused.advance_to(epoch);
+    }
+}
+
+/// Builds the graph. The probe passes an epoch when all its changes went through the outlets of
+/// all workers.
+pub fn build(worker: &mut Worker, outlet: Outlet) -> (Inputs, ProbeHandle<u64>) {
+    let mut open = Open {
+        batches: InputHandle::new_with_builder(),
+        documents: InputSession::new(),
+        refused: InputHandle::new_with_builder(),
+    };
+    let probe = worker.dataflow_named("Asset graph", |scope| {
+        let batches = open.batches.to_stream(scope);
+        let documents = open.documents.to_collection(scope);
+        let refused = open.refused.to_stream(scope);
+
+        let catalog = catalog::render(documents.clone());
+        let resolved = resolve::render(batches, catalog.news.clone());
+        let assessed = assess::render(resolved.rows, catalog.news);
+        let documents = capture::dated(documents.inner, "Documents", Change::Documents);
+        let unreadable = capture::dated(catalog.errors.inner, "Unreadable", Change::Errors);
+
+        let changes = scope.concatenate([
+            refused,
+            documents,
+            unreadable,
+            resolved.changes,
+            assessed.changes,
+            fleet::health(assessed.health),
+            fleet::thresholds(assessed.thresholds),
+        ]);
+        capture::capture(changes, outlet)
+    });
+    (Inputs { open: Some(open), shelf: Shelf::default() }, probe)
+}

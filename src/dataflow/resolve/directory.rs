@@ -1,0 +1,144 @@
+//! The directory: where the rows of a device go, with the documents that say how.
+
+use crate::catalog::Layout;
+use crate::catalog::asset_type::{AssetType, Mapping};
+use crate::dataflow::catalog::{DeviceTypeBody, News, Route, read};
+use crate::model::TypeId;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Kinds of the routes of one device: device type and asset type, in the order of its routes.
+/// Devices with equal kinds of routes have their columns mapped alike.
+pub type Shape = Vec<(Arc<str>, Arc<str>)>;
+
+/// What is known of a device with routes.
+#[derive(Debug, Default)]
+pub struct Sender {
+    /// The device's dense id.
+    pub device: u32,
+    /// Number of its [`Shape`].
+    pub shape: u32,
+    /// The assets of its routes, ascending.
+    pub assets: Vec<u32>,
+    routes: Vec<Route>,
+}
+
+/// An asset type as it is now.
+#[derive(Debug)]
+pub struct Target {
+    /// Its id.
+    pub id: TypeId,
+    /// Its slots.
+    pub layout: Layout,
+    /// Where its measured metrics come from, unless from the source of their own name.
+    pub mappings: Vec<Mapping>,
+}
+
+/// The routes of all devices at one epoch.
+#[derive(Debug)]
+pub struct Directory {
+    /// Number 0 is every device without routes.
+    senders: Vec<Sender>,
+    numbers: HashMap<Arc<str>, u32>,
+    /// Number 0 is no route at all.
+    shapes: Vec<Shape>,
+    targets: HashMap<Arc<str>, Target>,
+    units: HashMap<Arc<str>, HashMap<String, Option<String>>>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        let (senders, shapes) = (vec![Sender::default()], vec![Shape::default()]);
+        let (numbers, targets, units) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { senders, numbers, shapes, targets, units }
+    }
+}
+
+impl Directory {
+    /// The number of the sender with this key: 0 when it has no routes.
+    pub fn number(&self, device: &str) -> u32 {
+        self.numbers.get(device).copied().unwrap_or(0)
+    }
+
+    /// The sender with this number.
+    pub fn sender(&self, number: u32) -> &Sender {
+        &self.senders[number as usize]
+    }
+
+    /// All shapes, by number.
+    pub fn shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
+    /// The asset type with this key, if there is one.
+    pub fn target(&self, asset_type: &str) -> Option<&Target> {
+        self.targets.get(asset_type)
+    }
+
+    /// The unit in which devices of the type send the metric.
+    pub fn unit(&self, device_type: &str, metric: &str) -> Option<&str> {
+        self.units.get(device_type)?.get(metric)?.as_deref()
+    }
+
+    /// Takes the news of one epoch.
+    pub fn learn(&mut self, mut news: Vec<(News, i64)>) {
+        differential_dataflow::consolidation::consolidate(&mut news);
+        // Retractions first: what a new version replaces has the same key.
+        for (news, _) in news.iter().filter(|(_, diff)| *diff < 0) {
+            match news {
+                News::Route(device, route) => self.change(device, |routes| {
+                    routes.retain(|known| known != route);
+                }),
+                News::AssetType(document) => drop(self.targets.remove(&document.key)),
+                News::DeviceType(document) => drop(self.units.remove(&document.key)),
+                News::Asset(..) => {}
+            }
+        }
+        for (news, _) in news.into_iter().filter(|(_, diff)| *diff > 0) {
+            match news {
+                News::Route(device, route) => self.change(&device, |routes| {
+                    routes.push(route);
+                    routes.sort();
+                }),
+                News::AssetType(document) => {
+                    if let Some(body) = read::<AssetType>(&document) {
+                        let layout = Layout::of(&body);
+                        let mappings = body.transformation_engine.mappings;
+                        let target = Target { id: TypeId(document.id), layout, mappings };
+                        self.targets.insert(document.key, target);
+                    }
+                }
+                News::DeviceType(document) => {
+                    if let Some(body) = read::<DeviceTypeBody>(&document) {
+                        let rules = body.extraction_rules.into_iter();
+                        let units = rules.map(|rule| (rule.metric, rule.unit)).collect();
+                        self.units.insert(document.key, units);
+                    }
+                }
+                News::Asset(..) => {}
+            }
+        }
+    }
+
+    fn change(&mut self, device: &Arc<str>, change: impl FnOnce(&mut Vec<Route>)) {
+        let next = self.senders.len() as u32;
+        let number = *self.numbers.entry(Arc::clone(device)).or_insert(next);
+        if number == next {
+            self.senders.push(Sender::default());
+        }
+        let sender = &mut self.senders[number as usize];
+        change(&mut sender.routes);
+        sender.device = sender.routes.first().map_or(0, |route| route.device);
+        sender.assets = sender.routes.iter().map(|route| route.asset).collect();
+        let kinds = sender.routes.iter();
+        let shape: Shape = kinds
+            .map(|route| (Arc::clone(&route.device_type), Arc::clone(&route.asset_type)))
+            .collect();
+        // There are as many shapes as pairs of types that are linked: a search is short.
+        let known = self.shapes.iter().position(|known| *known == shape);
+        sender.shape = known.unwrap_or(self.shapes.len()) as u32;
+        if known.is_none() {
+            self.shapes.push(shape);
+        }
+    }
+}

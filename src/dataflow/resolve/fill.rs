@@ -1,0 +1,117 @@
+//! Fills the slots of rows from a column, one column after the other.
+
+use super::columns::{Conversion, Convert, Source};
+use crate::model::{Quality, Rows, Symbol, mask_words};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{Float64Type, Int64Type};
+
+/// Which rows of a batch become which rows of an asset type: row `picked[i]` becomes row `i`.
+pub struct Picked<'a> {
+    /// Rows of the batch.
+    pub picked: &'a [u32],
+    /// Qualities of all rows of the batch.
+    pub qualities: &'a [u32],
+}
+
+/// Whole numbers from here on are not told apart by a float.
+const INTEGERS_EXACT_TO: f64 = 9_007_199_254_740_992.0;
+
+impl Picked<'_> {
+    /// Fills one slot of `rows`, whose masks, qualities and words are zero so far. Calls `refuse`
+    /// with the row of the batch whose value is there but cannot be a value of the metric.
+    pub fn fill(
+        &self,
+        source: &Source,
+        column: &ArrayRef,
+        rows: &mut Rows,
+        refuse: &mut impl FnMut(u32),
+    ) {
+        let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
+        let inside = |number: f64| source.range.is_none_or(|(l, h)| l <= number && number <= h);
+        let double = |number: f64, conversion: Conversion| {
+            let number = conversion.apply(number);
+            number.is_finite().then(|| (number.to_bits(), inside(number)))
+        };
+        let integer = |number: i64| Some((number as u64, inside(number as f64)));
+        match source.convert {
+            Convert::Double(conversion) => {
+                let values = column.as_primitive::<Float64Type>().values();
+                self.put(source, nulls, rows, refuse, |row| double(values[row], conversion));
+            }
+            Convert::IntegerToDouble(conversion) => {
+                let values = column.as_primitive::<Int64Type>().values();
+                self.put(source, nulls, rows, refuse, |row| double(values[row] as f64, conversion));
+            }
+            Convert::Integer => {
+                let values = column.as_primitive::<Int64Type>().values();
+                self.put(source, nulls, rows, refuse, |row| integer(values[row]));
+            }
+            Convert::ToInteger(conversion) => {
+                // What a conversion makes of a number is rounded, a number as it came must be whole.
+                let exact = conversion == Conversion::IDENTITY;
+                let whole = |number: f64| {
+                    let converted = conversion.apply(number);
+                    let number = if exact { converted } else { converted.round() };
+                    (number.fract() == 0.0 && number.abs() < INTEGERS_EXACT_TO)
+                        .then_some(number as i64)
+                };
+                let floats = column.as_primitive_opt::<Float64Type>();
+                let integers = column.as_primitive_opt::<Int64Type>();
+                if let Some(values) = floats {
+                    let value = |row| whole(values.value(row)).and_then(integer);
+                    self.put(source, nulls, rows, refuse, value);
+                } else if let Some(values) = integers {
+                    let value = |row| whole(values.value(row) as f64).and_then(integer);
+                    self.put(source, nulls, rows, refuse, value);
+                }
+            }
+            Convert::Bool => {
+                let values = column.as_boolean();
+                let value = |row| Some((u64::from(values.value(row)), true));
+                self.put(source, nulls, rows, refuse, value);
+            }
+            Convert::Text => {
+                let values = column.as_string::<i32>();
+                // States repeat: most values are the one before.
+                let mut last: Option<(&str, u64)> = None;
+                self.put(source, nulls, rows, refuse, |row| {
+                    let text = values.value(row);
+                    let word = match last {
+                        Some((known, word)) if known == text => word,
+                        _ => u64::from(Symbol::of(text).0),
+                    };
+                    last = Some((text, word));
+                    Some((word, true))
+                });
+            }
+        }
+    }
+
+    #[inline]
+    fn put(
+        &self,
+        source: &Source,
+        nulls: Option<&NullBuffer>,
+        rows: &mut Rows,
+        refuse: &mut impl FnMut(u32),
+        mut value: impl FnMut(usize) -> Option<(u64, bool)>,
+    ) {
+        let (slot, slots, masks) = (source.slot, rows.slots, mask_words(rows.slots));
+        let (mask, bit) = (slot / 64, 1 << (slot % 64));
+        for (i, &row) in self.picked.iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row as usize)) {
+                continue;
+            }
+            let Some((word, inside)) = value(row as usize) else {
+                refuse(row);
+                continue;
+            };
+            let quality = Quality(self.qualities[row as usize]);
+            let quality = if inside { quality } else { quality.worst(Quality::OUT_OF_RANGE) };
+            rows.words[i * slots + slot] = word;
+            rows.quality[i * slots + slot] = quality.0;
+            rows.fresh[i * masks + mask] |= bit;
+        }
+    }
+}

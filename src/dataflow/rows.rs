@@ -1,0 +1,251 @@
+//! Batches and rows as timely containers: what a channel between workers carries, counted by row.
+
+use crate::model::{Batch, Rows, TypeId};
+use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use std::io::Write;
+use timely::Accountable;
+use timely::communication::Push;
+use timely::dataflow::channels::pushers::exchange::Distributor;
+use timely::dataflow::channels::{ContainerBytes, Message};
+
+/// Rows of devices; `None` only in the empty default value.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceBatch(pub Option<Batch>);
+
+/// Rows of the assets of one type.
+///
+/// The bytes carry words as they are, and the word of a text is a symbol of this process: before
+/// rows may leave the process, their texts have to go along.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AssetRows(pub Rows);
+
+/// Sends each row to the worker that owns its asset: id modulo number of workers.
+pub struct ByAsset {
+    /// The number of workers.
+    pub peers: usize,
+}
+
+impl Accountable for DeviceBatch {
+    fn record_count(&self) -> i64 {
+        self.0.as_ref().map_or(0, |batch| batch.len() as i64)
+    }
+}
+
+impl Accountable for AssetRows {
+    fn record_count(&self) -> i64 {
+        self.0.len() as i64
+    }
+}
+
+/// One Arrow IPC stream, padded to 8 bytes.
+impl ContainerBytes for DeviceBatch {
+    fn from_bytes(bytes: timely::bytes::arc::Bytes) -> Self {
+        if bytes.is_empty() {
+            return Self(None);
+        }
+        let mut reader = StreamReader::try_new(&bytes[..], None).expect("a stream written below");
+        let rows = reader.next().expect("one record batch").expect("a batch written below");
+        Self(Some(Batch::try_new(rows).expect("columns of a batch")))
+    }
+
+    fn length_in_bytes(&self) -> usize {
+        device_bytes(self).len()
+    }
+
+    fn into_bytes<W: Write>(&self, writer: &mut W) {
+        writer.write_all(&device_bytes(self)).expect("the channel takes what it asked for");
+    }
+}
+
+fn device_bytes(batch: &DeviceBatch) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(batch) = &batch.0 {
+        let schema = batch.rows().schema();
+        let mut writer = StreamWriter::try_new(&mut bytes, &schema).expect("writing to memory");
+        writer.write(batch.rows()).expect("writing to memory");
+        writer.finish().expect("writing to memory");
+        drop(writer);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    bytes
+}
+
+/// Three header words (type + 1, slots, rows), then the columns, each padded to 8 bytes.
+impl ContainerBytes for AssetRows {
+    fn from_bytes(bytes: timely::bytes::arc::Bytes) -> Self {
+        let mut reader = Words(&bytes[..]);
+        let header: Vec<u64> = reader.take(3);
+        let (slots, length) = (header[1] as usize, header[2] as usize);
+        let masks = crate::model::mask_words(slots);
+        Self(Rows {
+            asset_type: header[0].checked_sub(1).map(|id| TypeId(id as u32)),
+            slots,
+            assets: reader.take_small(length),
+            devices: reader.take_small(length),
+            times: reader.take(length).into_iter().map(|word| word as i64).collect(),
+            messages: reader.take_small(length),
+            fresh: reader.take(length * masks),
+            quality: reader.take_small(length * slots),
+            words: reader.take(length * slots),
+        })
+    }
+
+    fn length_in_bytes(&self) -> usize {
+        let rows = &self.0;
+        let small = |length: usize| (length * 4).next_multiple_of(8);
+        let words = 3 + rows.times.len() + rows.fresh.len() + rows.words.len();
+        8 * words + 3 * small(rows.len()) + small(rows.quality.len())
+    }
+
+    fn into_bytes<W: Write>(&self, writer: &mut W) {
+        let rows = &self.0;
+        let type_word = rows.asset_type.map_or(0, |id| u64::from(id.0) + 1);
+        put(writer, &[type_word, rows.slots as u64, rows.len() as u64], |word| word.to_le_bytes());
+        put(writer, &rows.assets, |id| id.to_le_bytes());
+        put(writer, &rows.devices, |id| id.to_le_bytes());
+        put(writer, &rows.times, |time| time.to_le_bytes());
+        put(writer, &rows.messages, |ordinal| ordinal.to_le_bytes());
+        put(writer, &rows.fresh, |mask| mask.to_le_bytes());
+        put(writer, &rows.quality, |code| code.to_le_bytes());
+        put(writer, &rows.words, |word| word.to_le_bytes());
+    }
+}
+
+fn put<T, const N: usize, W: Write>(writer: &mut W, values: &[T], bytes: fn(&T) -> [u8; N]) {
+    let mut buffer = Vec::with_capacity((values.len() * N).next_multiple_of(8));
+    for value in values {
+        buffer.extend_from_slice(&bytes(value));
+    }
+    buffer.resize(buffer.len().next_multiple_of(8), 0);
+    writer.write_all(&buffer).expect("the channel takes what it asked for");
+}
+
+struct Words<'a>(&'a [u8]);
+
+impl Words<'_> {
+    fn bytes(&mut self, length: usize) -> &[u8] {
+        let (head, tail) = self.0.split_at(length.next_multiple_of(8));
+        self.0 = tail;
+        &head[..length]
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u64> {
+        let (words, _) = self.bytes(count * 8).as_chunks::<8>();
+        words.iter().map(|word| u64::from_le_bytes(*word)).collect()
+    }
+
+    fn take_small(&mut self, count: usize) -> Vec<u32> {
+        let (words, _) = self.bytes(count * 4).as_chunks::<4>();
+        words.iter().map(|word| u32::from_le_bytes(*word)).collect()
+    }
+}
+
+impl Distributor<AssetRows> for ByAsset {
+    fn partition<T: Clone, P: Push<Message<T, AssetRows>>>(
+        &mut self,
+        container: &mut AssetRows,
+        time: &T,
+        pushers: &mut [P],
+    ) {
+        let rows = std::mem::take(container).0;
+        let Some(asset_type) = rows.asset_type else { return };
+        let mut parts = Vec::with_capacity(self.peers);
+        for _ in 0..self.peers {
+            let mut part = Rows::new(asset_type, rows.slots);
+            part.words.reserve(rows.words.len() / self.peers);
+            part.quality.reserve(rows.quality.len() / self.peers);
+            parts.push(part);
+        }
+        for i in 0..rows.len() {
+            parts[rows.assets[i] as usize % self.peers].push_row(&rows, i);
+        }
+        for (part, pusher) in parts.into_iter().zip(pushers) {
+            if !part.is_empty() {
+                Message::push_at(&mut AssetRows(part), time.clone(), pusher);
+            }
+        }
+    }
+
+    fn flush<T: Clone, P: Push<Message<T, AssetRows>>>(&mut self, _: &T, _: &mut [P]) {}
+}
+
+/// Puts the rows of `more`, of the same type and number of slots, behind those of `rows`.
+pub fn append(rows: &mut Rows, more: &Rows) {
+    debug_assert_eq!((rows.asset_type, rows.slots), (more.asset_type, more.slots));
+    rows.assets.extend_from_slice(&more.assets);
+    rows.devices.extend_from_slice(&more.devices);
+    rows.times.extend_from_slice(&more.times);
+    rows.messages.extend_from_slice(&more.messages);
+    rows.fresh.extend_from_slice(&more.fresh);
+    rows.quality.extend_from_slice(&more.quality);
+    rows.words.extend_from_slice(&more.words);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::DataType;
+    use timely::bytes::arc::BytesMut;
+
+    fn bytes_of(container: &impl ContainerBytes) -> timely::bytes::arc::Bytes {
+        let mut buffer = Vec::new();
+        container.into_bytes(&mut buffer);
+        assert_eq!(buffer.len(), container.length_in_bytes());
+        assert_eq!(buffer.len() % 8, 0);
+        BytesMut::from(buffer).freeze()
+    }
+
+    fn rows(slots: usize, length: u32) -> Rows {
+        let mut rows = Rows::new(TypeId(7), slots);
+        for i in 0..length {
+            rows.assets.push(i * 3);
+            rows.devices.push(i);
+            rows.times.push(-i64::from(i));
+            rows.messages.push(i / 2);
+            rows.fresh.extend((0..crate::model::mask_words(slots)).map(|_| u64::from(i)));
+            rows.quality.extend((0..slots).map(|slot| i + slot as u32));
+            rows.words.extend((0..slots).map(|slot| u64::MAX - slot as u64));
+        }
+        rows
+    }
+
+    #[test]
+    fn asset_rows_survive_their_bytes() {
+        for (slots, length) in [(0, 0), (1, 1), (3, 5), (70, 3)] {
+            let rows = AssetRows(rows(slots, length));
+            assert_eq!(AssetRows::from_bytes(bytes_of(&rows)), rows, "{slots} {length}");
+        }
+        assert_eq!(AssetRows::from_bytes(bytes_of(&AssetRows::default())), AssetRows::default());
+    }
+
+    #[test]
+    fn device_batches_survive_their_bytes() {
+        assert!(DeviceBatch::from_bytes(bytes_of(&DeviceBatch::default())).0.is_none());
+        let batch = crate::dataflow::tests::batch(&[("p", DataType::Double)], &[("d", 1, 0, &[])]);
+        let container = DeviceBatch(Some(batch));
+        assert_eq!(DeviceBatch::from_bytes(bytes_of(&container)).0, container.0);
+    }
+
+    #[test]
+    fn partition_keeps_every_row_and_puts_it_at_its_owner() {
+        struct Taken(Vec<Rows>);
+        impl Push<Message<u64, AssetRows>> for Taken {
+            fn push(&mut self, element: &mut Option<Message<u64, AssetRows>>) {
+                self.0.extend(element.take().map(|message| message.data.0));
+            }
+        }
+        let mut pushers = [Taken(Vec::new()), Taken(Vec::new()), Taken(Vec::new())];
+        let mut all = rows(2, 10);
+        all.assets = (0..10).map(|i| i * i).collect();
+        ByAsset { peers: 3 }.partition(&mut AssetRows(all), &5, &mut pushers);
+        let mut count = 0;
+        for (index, pusher) in pushers.iter().enumerate() {
+            for part in &pusher.0 {
+                count += part.len();
+                assert!(part.assets.iter().all(|asset| *asset as usize % 3 == index));
+                assert_eq!(part.words.len(), part.len() * 2);
+            }
+        }
+        assert_eq!(count, 10);
+    }
+}
