@@ -1,1 +1,29 @@
-//! The historian room.
+//! The telemetry archive: every accepted point exactly once, first hot in memory, then in Parquet.
+//!
+//! The room takes accepted points epoch by epoch, keeps them readable at once, cuts them into
+//! files in the background and tells readers which files and which hot points make up `telemetry`
+//! at an epoch. It runs no query, knows no SQL, and never changes a file that a manifest has
+//! named.
+
+mod error;
+mod names;
+mod chunk;
+mod schema;
+mod points;
+mod manifest;
+mod replaced;
+mod durable;
+mod writer;
+mod telemetry;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use manifest::ArchiveFile;
+pub use names::Names;
+pub use points::Selection;
+pub use schema::schema;
+pub use store::{Historian, Options};
+pub use telemetry::Telemetry;

@@ -1,1 +1,29 @@
-//! The query room.
+//! The SQL front end: read-only queries over live views, telemetry and system tables.
+//!
+//! A query sees one epoch: the views and `telemetry` it names are taken at the same one. The room
+//! plans and runs with limits on text, depth, memory, time and rows, on threads of its own, so
+//! that no text brings the rest down. It writes nothing, keeps nothing between queries but file
+//! footers, and knows no wire format of a server.
+
+mod error;
+mod source;
+mod limits;
+mod guard;
+mod statement;
+mod telemetry;
+mod files;
+mod hot;
+mod session;
+mod answer;
+mod front;
+mod render;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::Answer;
+pub use error::{Error, Kind};
+pub use front::Query;
+pub use limits::Limits;
+pub use render::{Form, Renderer, render};
+pub use source::{Contents, NoSystemTables, SystemTables, ViewSource};

@@ -1,0 +1,354 @@
+//! From hot rows to the columns of `telemetry`, in the order of the archive.
+//!
+//! The order is (day, asset, metric, event time). Where a key occurs more than once, the newest
+//! epoch wins, and inside an epoch the row that came last. Sorting works on rows and numbers, not
+//! on points and names: points fall out in order because each asset's rows are walked once a
+//! metric.
+
+use super::chunk::{Chunk, Note};
+use super::names::{Names, Slots};
+use super::schema::{dictionary, written};
+use crate::model::{DataType, Symbol};
+use arrow::array::{
+    ArrayRef, DictionaryArray, Float64Array, Int32Array, NullBufferBuilder, RecordBatch,
+    StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array, new_null_array,
+};
+use arrow::datatypes::Int32Type;
+use arrow::error::ArrowError;
+use hashbrown::{HashMap, HashSet};
+use std::sync::Arc;
+
+const DAY_US: i64 = 86_400_000_000;
+const NOWHERE: u32 = u32::MAX;
+
+/// Which hot points are wanted. Readers may get more than they ask for, never less.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    /// First event time, inclusive.
+    pub from: i64,
+    /// Last event time, inclusive.
+    pub to: i64,
+    /// Keys of assets; `None` means all.
+    pub assets: Option<Vec<String>>,
+    /// Names of metrics; `None` means all.
+    pub metrics: Option<Vec<String>>,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self { from: i64::MIN, to: i64::MAX, assets: None, metrics: None }
+    }
+}
+
+/// A row of a chunk, with all that it is sorted by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct RowAt {
+    day: i32,
+    rank: u32,
+    time: i64,
+    chunk: u32,
+    row: u32,
+}
+
+/// Batches of points in archive order.
+pub(super) struct Points {
+    chunks: Vec<Arc<Chunk>>,
+    dictionaries: Dictionaries,
+    rows: Vec<RowAt>,
+    layouts: Layouts,
+    /// Keys of which some older value may stand outside of these chunks.
+    noted: HashSet<Note>,
+    /// Those of them of which that is so.
+    older_outside: Vec<Note>,
+    /// The rows of the current asset and day, and its metrics that are still to come.
+    group: (usize, usize),
+    metrics_left: Vec<u32>,
+    batch_points: usize,
+}
+
+struct Dictionaries {
+    assets: ArrayRef,
+    devices: ArrayRef,
+    metrics: ArrayRef,
+}
+
+/// The different layouts among the chunks.
+struct Layouts {
+    /// Which layout each chunk has.
+    of_chunk: Vec<usize>,
+    /// Where each metric stands in each layout.
+    slot_of: Vec<Vec<u32>>,
+    /// The metrics of each layout, last name first.
+    metrics: Vec<Vec<u32>>,
+    metric_rank: Vec<u32>,
+}
+
+impl Points {
+    /// Sorts the rows of the chunks. Chunks must come in the order of their epochs.
+    pub(super) fn new(
+        chunks: Vec<Arc<Chunk>>,
+        notes: impl IntoIterator<Item = Note>,
+        names: &Names,
+        selection: &Selection,
+        batch_points: usize,
+    ) -> Self {
+        let assets = rank(names.assets().iter().map(Option::as_deref));
+        let wanted = selection.assets.as_ref().map(|keys| {
+            let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();
+            let known = |name: &Option<Arc<str>>| name.as_deref().is_some_and(|n| keys.contains(n));
+            names.assets().iter().map(known).collect::<Vec<bool>>()
+        });
+        let mut rows = Vec::with_capacity(chunks.iter().map(|chunk| chunk.rows.len()).sum());
+        for (chunk, from) in chunks.iter().enumerate() {
+            if from.last_time < selection.from || from.first_time > selection.to {
+                continue;
+            }
+            for (row, time) in from.rows.times.iter().copied().enumerate() {
+                let asset = from.rows.assets[row] as usize;
+                let inside = (selection.from..=selection.to).contains(&time);
+                if !inside || wanted.as_ref().is_some_and(|wanted| !wanted[asset]) {
+                    continue;
+                }
+                let day = time.div_euclid(DAY_US) as i32;
+                let (chunk, row) = (chunk as u32, row as u32);
+                rows.push(RowAt { day, rank: assets[asset], time, chunk, row });
+            }
+        }
+        rows.sort_unstable();
+        Self {
+            layouts: Layouts::of(&chunks, names, selection),
+            chunks,
+            dictionaries: Dictionaries::of(names),
+            rows,
+            noted: notes.into_iter().collect(),
+            older_outside: Vec::new(),
+            group: (0, 0),
+            metrics_left: Vec::new(),
+            batch_points,
+        }
+    }
+
+    /// The next batch, with the day since 1970-01-01 on which all of its points lie; at least
+    /// `batch_points` long, except at the end of a day.
+    pub(super) fn next_batch(&mut self) -> Option<Result<(i32, RecordBatch), ArrowError>> {
+        let mut builder = Builder::default();
+        let mut day = None;
+        while builder.times.len() < self.batch_points {
+            if self.metrics_left.is_empty() {
+                let start = self.group.1;
+                let Some(first) = self.rows.get(start) else { break };
+                if day.is_some_and(|day| day != first.day) && !builder.times.is_empty() {
+                    break;
+                }
+                let same = |row: &RowAt| (row.day, row.rank) == (first.day, first.rank);
+                let length = self.rows[start..].iter().take_while(|row| same(row)).count();
+                self.group = (start, start + length);
+                self.metrics_left = self.layouts.metrics_of(&self.rows[start..start + length]);
+            }
+            let Some(metric) = self.metrics_left.pop() else { continue };
+            day = Some(self.rows[self.group.0].day);
+            self.run(metric, &mut builder);
+        }
+        if builder.times.is_empty() {
+            return None;
+        }
+        Some(builder.finish(&self.dictionaries).map(|batch| (day.unwrap_or_default(), batch)))
+    }
+
+    /// Keys met so far whose older value stands in an earlier file.
+    pub(super) fn older_outside(&self) -> &[Note] {
+        &self.older_outside
+    }
+
+    /// Appends the points of one metric of the current group.
+    fn run(&mut self, metric: u32, builder: &mut Builder) {
+        let rows = &self.rows[self.group.0..self.group.1];
+        let mut newest: Option<(RowAt, usize)> = None;
+        for at in rows {
+            let slot = self.layouts.slot(at.chunk, metric);
+            let chunk = &self.chunks[at.chunk as usize];
+            if slot == NOWHERE || !chunk.holds(at.row as usize, slot as usize) {
+                continue;
+            }
+            let first_version = newest.is_none_or(|(before, _)| before.time != at.time);
+            if first_version {
+                if let Some((before, slot)) = newest {
+                    builder.push(&self.chunks[before.chunk as usize], before, slot, metric);
+                }
+                if !self.noted.is_empty() {
+                    let asset = chunk.rows.assets[at.row as usize];
+                    let note = Note { epoch: chunk.epoch, asset, metric, event_time: at.time };
+                    if self.noted.contains(&note) {
+                        self.older_outside.push(note);
+                    }
+                }
+            }
+            newest = Some((*at, slot as usize));
+        }
+        if let Some((at, slot)) = newest {
+            builder.push(&self.chunks[at.chunk as usize], at, slot, metric);
+        }
+    }
+}
+
+impl Layouts {
+    fn of(chunks: &[Arc<Chunk>], names: &Names, selection: &Selection) -> Self {
+        let metric_rank = rank(names.metrics().iter().map(|name| Some(name.as_ref())));
+        let wanted = |metric: &u32| match &selection.metrics {
+            None => true,
+            Some(wanted) => wanted.iter().any(|name| **name == **names.metric(*metric)),
+        };
+        let mut this =
+            Self { of_chunk: Vec::new(), slot_of: Vec::new(), metrics: Vec::new(), metric_rank };
+        let mut known: HashMap<*const Slots, usize> = HashMap::new();
+        for chunk in chunks {
+            let next = this.slot_of.len();
+            let layout = *known.entry(Arc::as_ptr(&chunk.slots)).or_insert(next);
+            this.of_chunk.push(layout);
+            if layout < next {
+                continue;
+            }
+            let mut slot_of = vec![NOWHERE; names.metrics().len()];
+            for (slot, metric) in chunk.slots.metrics.iter().enumerate() {
+                slot_of[*metric as usize] = slot as u32;
+            }
+            this.slot_of.push(slot_of);
+            let mut metrics: Vec<u32> =
+                chunk.slots.metrics.iter().copied().filter(|metric| wanted(metric)).collect();
+            this.sort(&mut metrics);
+            this.metrics.push(metrics);
+        }
+        this
+    }
+
+    fn slot(&self, chunk: u32, metric: u32) -> u32 {
+        self.slot_of[self.of_chunk[chunk as usize]][metric as usize]
+    }
+
+    /// The metrics of all layouts among these rows, last name first.
+    fn metrics_of(&self, rows: &[RowAt]) -> Vec<u32> {
+        let mut layouts: Vec<usize> = Vec::new();
+        for row in rows {
+            let layout = self.of_chunk[row.chunk as usize];
+            if !layouts.contains(&layout) {
+                layouts.push(layout);
+            }
+        }
+        if let [layout] = layouts[..] {
+            return self.metrics[layout].clone();
+        }
+        let mut metrics: Vec<u32> = layouts.iter().flat_map(|l| self.metrics[*l].clone()).collect();
+        self.sort(&mut metrics);
+        metrics
+    }
+
+    fn sort(&self, metrics: &mut Vec<u32>) {
+        metrics
+            .sort_unstable_by_key(|metric| std::cmp::Reverse(self.metric_rank[*metric as usize]));
+        metrics.dedup();
+    }
+}
+
+impl Dictionaries {
+    fn of(names: &Names) -> Self {
+        let assets = names.assets().iter().map(|name| name.as_deref().unwrap_or_default());
+        let devices = names.devices().iter().map(|name| name.as_deref().unwrap_or_default());
+        let metrics = names.metrics().iter().map(|name| name.as_ref());
+        Self {
+            assets: Arc::new(StringArray::from_iter_values(assets)),
+            devices: Arc::new(StringArray::from_iter_values(devices)),
+            metrics: Arc::new(StringArray::from_iter_values(metrics)),
+        }
+    }
+}
+
+/// The place of each name among all names in order.
+fn rank<'a>(names: impl Iterator<Item = Option<&'a str>>) -> Vec<u32> {
+    let names: Vec<Option<&str>> = names.collect();
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_unstable_by_key(|i| names[*i]);
+    let mut ranks = vec![0; names.len()];
+    for (rank, i) in order.into_iter().enumerate() {
+        ranks[i] = rank as u32;
+    }
+    ranks
+}
+
+/// Columns of points that are being built.
+#[derive(Default)]
+struct Builder {
+    times: Vec<i64>,
+    assets: Vec<i32>,
+    devices: Vec<i32>,
+    metrics: Vec<i32>,
+    values: Vec<f64>,
+    /// Whether the value is a number, then the place of its text in `symbols` or -1.
+    texts: Vec<i32>,
+    symbols: Vec<Symbol>,
+    symbol_at: HashMap<u32, i32>,
+    quality: Vec<u32>,
+    epochs: Vec<u64>,
+}
+
+impl Builder {
+    fn push(&mut self, chunk: &Chunk, at: RowAt, slot: usize, metric: u32) {
+        let row = at.row as usize;
+        let word = chunk.rows.words[row * chunk.rows.slots + slot];
+        let (value, text) = match chunk.slots.data_types[slot] {
+            DataType::String => (0.0, self.symbol(word as u32)),
+            number => (number.number(word).unwrap_or_default(), -1),
+        };
+        self.times.push(at.time);
+        self.assets.push(chunk.rows.assets[row] as i32);
+        self.devices.push(chunk.rows.devices[row] as i32);
+        self.metrics.push(metric as i32);
+        self.values.push(value);
+        self.texts.push(text);
+        self.quality.push(chunk.rows.quality[row * chunk.rows.slots + slot]);
+        self.epochs.push(chunk.epoch.0);
+    }
+
+    fn symbol(&mut self, id: u32) -> i32 {
+        let next = self.symbols.len() as i32;
+        let at = *self.symbol_at.entry(id).or_insert(next);
+        if at == next {
+            self.symbols.push(Symbol(id));
+        }
+        at
+    }
+
+    fn finish(self, names: &Dictionaries) -> Result<RecordBatch, ArrowError> {
+        let length = self.times.len();
+        let (values, texts): (ArrayRef, ArrayRef) = if self.symbols.is_empty() {
+            (Arc::new(Float64Array::from(self.values)), new_null_array(&dictionary(), length))
+        } else {
+            let (mut numbers, mut texts) =
+                (NullBufferBuilder::new(length), NullBufferBuilder::new(length));
+            for text in &self.texts {
+                numbers.append(*text < 0);
+                texts.append(*text >= 0);
+            }
+            let keys = self.texts.iter().map(|text| (*text).max(0)).collect();
+            let keys = Int32Array::new(keys, texts.finish());
+            let words = self.symbols.iter().map(|symbol| symbol.text());
+            let words: ArrayRef = Arc::new(StringArray::from_iter_values(words));
+            let values = Float64Array::new(self.values.into(), numbers.finish());
+            (Arc::new(values), Arc::new(DictionaryArray::<Int32Type>::try_new(keys, words)?))
+        };
+        let named = |keys: Vec<i32>, names: &ArrayRef| -> Result<ArrayRef, ArrowError> {
+            let keys = Int32Array::from(keys);
+            Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(names))?))
+        };
+        let columns = vec![
+            Arc::new(TimestampMicrosecondArray::from(self.times).with_timezone("UTC")) as ArrayRef,
+            named(self.assets, &names.assets)?,
+            named(self.devices, &names.devices)?,
+            named(self.metrics, &names.metrics)?,
+            values,
+            texts,
+            Arc::new(UInt32Array::from(self.quality)),
+            Arc::new(UInt64Array::from(self.epochs)),
+        ];
+        RecordBatch::try_new(written(), columns)
+    }
+}

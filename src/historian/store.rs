@@ -1,0 +1,391 @@
+//! The archive itself: takes points, cuts them into segments, writes segments in the background.
+//!
+//! A point's way: *pending* until its epoch is closed, then in the *open* segment, then in a
+//! *sealed* one, then in files. It is readable from the second station on, and changes from
+//! memory to file in the one moment in which the manifest is swapped.
+
+use super::chunk::{Chunk, Note, Segment};
+use super::error::Error;
+use super::manifest::Manifest;
+use super::names::Names;
+use super::replaced::{self, Replaced};
+use super::telemetry::Telemetry;
+use super::writer;
+use crate::model::{Document, Duration, Epoch, Rows, Timestamp, TypeId};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use tracing::{debug, error, warn};
+
+/// When points are cut into files, and how many may wait.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A segment with this many points is written.
+    pub cut_points: usize,
+    /// A segment that takes this much memory is written.
+    pub cut_bytes: usize,
+    /// A segment whose first points are this old by the ticks is written, unless one is being
+    /// written already.
+    pub cut_after: Duration,
+    /// Beyond this many hot points `accept` waits for the writer.
+    pub hot_points_max: usize,
+    /// Beyond this much memory of hot points `accept` waits for the writer.
+    pub hot_bytes_max: usize,
+    /// How long the writer pauses after it failed.
+    pub retry_after: std::time::Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cut_points: 2_000_000,
+            cut_bytes: 256 << 20,
+            cut_after: Duration(60_000_000),
+            hot_points_max: 16_000_000,
+            hot_bytes_max: 1 << 30,
+            retry_after: std::time::Duration::from_secs(1),
+        }
+    }
+}
+
+/// The telemetry archive in one directory. One at a time may be open on it.
+///
+/// `apply_document`, `accept`, `superseded` and `close_epoch` are called by one thread in the
+/// order of epochs, documents of an epoch before its points; everything else by anybody.
+pub struct Historian {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    directory: PathBuf,
+    options: Options,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    names: Arc<Names>,
+    pending: Vec<Arc<Chunk>>,
+    pending_notes: Vec<Note>,
+    open: Segment,
+    sealed: VecDeque<Arc<Segment>>,
+    manifest: Manifest,
+    files: Arc<Vec<super::ArchiveFile>>,
+    replaced: Arc<Vec<Replaced>>,
+    closed: Epoch,
+    hot_points: usize,
+    hot_bytes: usize,
+    failures: u64,
+    failure: String,
+    stopping: bool,
+}
+
+impl Historian {
+    /// Opens the archive, makes an empty one where there is none, and starts the writer. Files
+    /// that no manifest names are removed: their points are still in the log.
+    pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
+        let manifest = Manifest::open(directory)?;
+        let replaced = match &manifest.replaced {
+            Some(name) => replaced::read(&directory.join(name))?,
+            None => Vec::new(),
+        };
+        let state = State {
+            names: Arc::default(),
+            pending: Vec::new(),
+            pending_notes: Vec::new(),
+            open: Segment::default(),
+            sealed: VecDeque::new(),
+            files: Arc::new(manifest.files.clone()),
+            replaced: Arc::new(replaced),
+            closed: manifest.archived_epoch,
+            manifest,
+            hot_points: 0,
+            hot_bytes: 0,
+            failures: 0,
+            failure: String::new(),
+            stopping: false,
+        };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        let shared = Arc::new(Shared { directory: directory.into(), options, state, changed });
+        let for_writer = Arc::clone(&shared);
+        let writer = std::thread::Builder::new()
+            .name("historian-writer".into())
+            .spawn(move || for_writer.write_segments())
+            .map_err(Error::io("start the writer of", directory))?;
+        Ok(Self { shared, writer: Some(writer) })
+    }
+
+    /// Takes over names from a catalog document. Before the points that need them.
+    pub fn apply_document(&self, document: &Document) -> Result<(), Error> {
+        Arc::make_mut(&mut self.shared.lock().names).apply_document(document)
+    }
+
+    /// Takes accepted points of an epoch: new keys and corrections, each key at most once.
+    ///
+    /// Points of archived epochs are dropped: a replay of the log brings them again. Blocks while
+    /// more points are hot than the limits allow and the writer is at work on some.
+    pub fn accept(&self, epoch: Epoch, rows: Rows) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        if epoch <= state.manifest.archived_epoch || rows.is_empty() {
+            return Ok(());
+        }
+        let Some(asset_type) = rows.asset_type else { return Ok(()) };
+        let slots = state.names.slots(asset_type).ok_or(Error::UnknownType(asset_type))?;
+        let slots = Arc::clone(slots);
+        check_names("asset", &rows.assets, |id| state.names.asset(id).is_some())?;
+        check_names("device", &rows.devices, |id| state.names.device(id).is_some())?;
+        let chunk = Chunk::new(epoch, rows, slots);
+        let options = &self.shared.options;
+        while state.hot_points + chunk.points > options.hot_points_max
+            || state.hot_bytes + chunk.bytes > options.hot_bytes_max
+        {
+            if state.stopping {
+                return Err(Error::Closed);
+            }
+            if state.sealed.is_empty() && !self.shared.seal(&mut state) {
+                break;
+            }
+            state = self.shared.wait(state);
+        }
+        state.hot_points += chunk.points;
+        state.hot_bytes += chunk.bytes;
+        state.pending.push(Arc::new(chunk));
+        Ok(())
+    }
+
+    /// Takes keys among the accepted points of the epoch whose value of an earlier epoch was
+    /// replaced: `(type, asset, slot, event time)`.
+    pub fn superseded(&self, epoch: Epoch, keys: &[(TypeId, u32, u32, i64)]) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        if epoch <= state.manifest.archived_epoch {
+            return Ok(());
+        }
+        for (asset_type, asset, slot, event_time) in keys.iter().copied() {
+            let slots = state.names.slots(asset_type).ok_or(Error::UnknownType(asset_type))?;
+            let Some(metric) = slots.metrics.get(slot as usize).copied() else {
+                return Err(Error::UnknownType(asset_type));
+            };
+            state.pending_notes.push(Note { epoch, asset, metric, event_time });
+        }
+        Ok(())
+    }
+
+    /// Says that the epoch is complete: its points become readable. Also for epochs without
+    /// points.
+    pub fn close_epoch(&self, epoch: Epoch, tick: Timestamp) {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        if epoch <= state.closed {
+            return;
+        }
+        state.closed = epoch;
+        state.open.close_epoch(epoch, tick, &mut state.pending, &mut state.pending_notes);
+        let options = &self.shared.options;
+        let waited =
+            state.open.first_tick.is_some_and(|first| tick.0 - first.0 >= options.cut_after.0);
+        let full = state.open.points >= options.cut_points || state.open.bytes >= options.cut_bytes;
+        if full || (waited && state.sealed.is_empty()) {
+            self.shared.seal(state);
+        }
+    }
+
+    /// The last closed epoch: what [`Historian::snapshot`] can tell about.
+    pub fn epoch(&self) -> Epoch {
+        self.shared.lock().closed
+    }
+
+    /// All points of epochs up to this one are in files.
+    pub fn archived_epoch(&self) -> Epoch {
+        self.shared.lock().manifest.archived_epoch
+    }
+
+    /// The number of points in memory.
+    pub fn hot_points(&self) -> usize {
+        self.shared.lock().hot_points
+    }
+
+    /// The directory of the archive.
+    pub fn directory(&self) -> &Path {
+        &self.shared.directory
+    }
+
+    /// Writes all points of closed epochs and waits until they are in files. Fails when the
+    /// writer fails meanwhile; it will try again by itself.
+    pub fn flush(&self) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        self.shared.seal(&mut state);
+        let Some(target) = state.sealed.back().map(|segment| segment.last_epoch) else {
+            return Ok(());
+        };
+        let failures = state.failures;
+        while state.manifest.archived_epoch < target {
+            if state.stopping {
+                return Err(Error::Closed);
+            }
+            if state.failures > failures {
+                return Err(Error::Writer(state.failure.clone()));
+            }
+            state = self.shared.wait(state);
+        }
+        Ok(())
+    }
+
+    /// All points of closed epochs up to this one. [`Error::Passed`] when the archive has moved
+    /// beyond it, so that older values are gone: ask again for a newer epoch.
+    pub fn snapshot(&self, up_to: Epoch) -> Result<Telemetry, Error> {
+        let state = self.shared.lock();
+        if state.manifest.archived_epoch > up_to {
+            let archived = state.manifest.archived_epoch;
+            return Err(Error::Passed { asked: up_to, archived });
+        }
+        let segments = state.sealed.iter().map(Arc::as_ref).chain([&state.open]);
+        let (mut chunks, mut notes) = (Vec::new(), Vec::new());
+        for segment in segments {
+            chunks.extend(segment.chunks.iter().filter(|chunk| chunk.epoch <= up_to).cloned());
+            notes.extend(segment.notes.iter().filter(|note| note.epoch <= up_to).copied());
+        }
+        Ok(Telemetry {
+            epoch: up_to,
+            directory: self.shared.directory.clone(),
+            files: Arc::clone(&state.files),
+            replaced: Arc::clone(&state.replaced),
+            chunks,
+            notes,
+            names: Arc::clone(&state.names),
+        })
+    }
+}
+
+impl Drop for Historian {
+    /// Stops the writer after the segment it is at. Hot points are not written: the log has them.
+    fn drop(&mut self) {
+        self.shared.lock().stopping = true;
+        self.shared.changed.notify_all();
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            error!("the writer of the archive panicked");
+        }
+    }
+}
+
+/// Closes the archive when the writer's thread ends, for whatever reason.
+struct Ends<'a>(&'a Shared);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.lock().stopping = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Hands the open segment to the writer. False when it has no points.
+    fn seal(&self, state: &mut State) -> bool {
+        if state.open.chunks.is_empty() {
+            return false;
+        }
+        let segment = std::mem::take(&mut state.open);
+        state.sealed.push_back(Arc::new(segment));
+        self.changed.notify_all();
+        true
+    }
+
+    fn write_segments(&self) {
+        // Also when the writer panics, nobody must wait for it for ever.
+        let _ends = Ends(self);
+        let mut state = self.lock();
+        while !state.stopping {
+            let Some(segment) = state.sealed.front().cloned() else {
+                state = self.wait(state);
+                continue;
+            };
+            let (names, manifest) = (Arc::clone(&state.names), state.manifest.clone());
+            let replaced = Arc::clone(&state.replaced);
+            drop(state);
+            let written = self.write(&segment, &names, manifest, &replaced);
+            state = self.lock();
+            match written {
+                Ok((manifest, replaced)) => {
+                    state.sealed.pop_front();
+                    state.hot_points -= segment.points;
+                    state.hot_bytes -= segment.bytes;
+                    state.files = Arc::new(manifest.files.clone());
+                    state.replaced = replaced;
+                    state.manifest = manifest;
+                    self.changed.notify_all();
+                }
+                Err(failure) => {
+                    error!(%failure, "archive writer failed; trying again");
+                    state.failures += 1;
+                    state.failure = failure.to_string();
+                    self.changed.notify_all();
+                    let retry = self.options.retry_after;
+                    let waited = self.changed.wait_timeout_while(state, retry, |s| !s.stopping);
+                    state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+                }
+            }
+        }
+    }
+
+    /// Writes files, then the list of replaced points, then the manifest that names both.
+    fn write(
+        &self,
+        segment: &Segment,
+        names: &Names,
+        mut manifest: Manifest,
+        replaced: &Arc<Vec<Replaced>>,
+    ) -> Result<(Manifest, Arc<Vec<Replaced>>), Error> {
+        let written = writer::write(&self.directory, segment, names)?;
+        debug!(files = written.files.len(), points = segment.points, "points archived");
+        let mut replaced = Arc::clone(replaced);
+        let before = manifest.replaced.clone();
+        if !written.replaced.is_empty() {
+            replaced = Arc::new(merge(&replaced, written.replaced));
+            let name = format!("replaced-{}.arrow", segment.last_epoch);
+            replaced::write(&self.directory.join(&name), &replaced)?;
+            manifest.replaced = Some(name);
+        }
+        manifest.archived_epoch = segment.last_epoch;
+        manifest.files.extend(written.files);
+        manifest.write(&self.directory)?;
+        if let Some(old) = before.filter(|old| manifest.replaced.as_ref() != Some(old))
+            && let Err(failure) = std::fs::remove_file(self.directory.join(&old))
+        {
+            warn!(%failure, file = old, "old list of replaced points stays");
+        }
+        Ok((manifest, replaced))
+    }
+}
+
+/// Both lists as one; of the same key the latest entry is enough.
+fn merge(old: &[Replaced], new: Vec<Replaced>) -> Vec<Replaced> {
+    let mut all: Vec<Replaced> = old.iter().cloned().chain(new).collect();
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    all.dedup_by(|later, kept| {
+        (&later.asset, &later.metric, later.event_time)
+            == (&kept.asset, &kept.metric, kept.event_time)
+    });
+    all
+}
+
+fn check_names(kind: &'static str, ids: &[u32], known: impl Fn(u32) -> bool) -> Result<(), Error> {
+    let mut last = None;
+    for id in ids.iter().copied() {
+        if last != Some(id) && !known(id) {
+            return Err(Error::UnknownName { kind, id });
+        }
+        last = Some(id);
+    }
+    Ok(())
+}

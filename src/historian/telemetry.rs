@@ -1,0 +1,104 @@
+//! What readers get: the files and the hot points that are `telemetry` at one epoch.
+
+use super::chunk::{Chunk, Note};
+use super::error::Error;
+use super::manifest::ArchiveFile;
+use super::names::Names;
+use super::points::{Points, Selection};
+use super::replaced::{self, Replaced};
+use super::schema::schema;
+use crate::model::Epoch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const BATCH_POINTS: usize = 16 * 1024;
+
+/// All accepted points of epochs up to one. Holds still while the archive moves on; the files it
+/// names stay in place.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    pub(super) epoch: Epoch,
+    pub(super) directory: PathBuf,
+    pub(super) files: Arc<Vec<ArchiveFile>>,
+    pub(super) replaced: Arc<Vec<Replaced>>,
+    pub(super) chunks: Vec<Arc<Chunk>>,
+    pub(super) notes: Vec<Note>,
+    pub(super) names: Arc<Names>,
+}
+
+impl Telemetry {
+    /// The epoch of the snapshot.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The directory from which the paths of the files start.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
+    /// The files, oldest epochs first.
+    pub fn files(&self) -> &[ArchiveFile] {
+        &self.files
+    }
+
+    /// The number of hot points, replaced ones included.
+    pub fn hot_points(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.points).sum()
+    }
+
+    /// Points in files that do not count: rows `asset, metric, event_time, before_epoch`, each
+    /// saying that values of this key from before the epoch were replaced. `None` when all count.
+    pub fn replaced(&self) -> Result<Option<RecordBatch>, Error> {
+        let mut list = self.replaced.as_ref().clone();
+        for note in &self.notes {
+            let Some(asset) = self.names.asset(note.asset) else { continue };
+            list.push(Replaced {
+                asset: Arc::clone(asset),
+                metric: Arc::clone(self.names.metric(note.metric)),
+                event_time: note.event_time,
+                before: note.epoch,
+            });
+        }
+        if list.is_empty() || self.files.is_empty() {
+            return Ok(None);
+        }
+        replaced::batch(&list).map(Some)
+    }
+
+    /// The hot points in the public schema, or these columns of it, sorted by day, asset, metric
+    /// and event time; made batch by batch as they are pulled. Costs a sort of the selected rows
+    /// up front.
+    pub fn hot(
+        &self,
+        selection: &Selection,
+        projection: Option<Vec<usize>>,
+    ) -> impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<> {
+        let chunks = self.chunks.clone();
+        let mut points = Points::new(chunks, [], &self.names, selection, BATCH_POINTS);
+        std::iter::from_fn(move || {
+            let next = points.next_batch()?;
+            Some(next.map_err(Error::from).and_then(|(_, batch)| public(&batch, &projection)))
+        })
+    }
+}
+
+/// Unfolds dictionaries and picks columns.
+fn public(batch: &RecordBatch, projection: &Option<Vec<usize>>) -> Result<RecordBatch, Error> {
+    let schema = match projection {
+        Some(columns) => Arc::new(schema().project(columns)?),
+        None => schema(),
+    };
+    let picked = match projection {
+        Some(columns) => batch.project(columns)?,
+        None => batch.clone(),
+    };
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+    for (column, field) in picked.columns().iter().zip(schema.fields()) {
+        columns.push(cast(column, field.data_type())?);
+    }
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+}

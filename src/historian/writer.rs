@@ -1,0 +1,159 @@
+//! Writes a segment of hot points as Parquet files, one for each day of event time.
+
+use super::chunk::Segment;
+use super::durable;
+use super::error::Error;
+use super::manifest::{ArchiveFile, FOLDER};
+use super::names::Names;
+use super::points::{Points, Selection};
+use super::replaced::Replaced;
+use super::schema::{EVENT_TIME, written};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{max, min};
+use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const ROW_GROUP_POINTS: usize = 256 * 1024;
+const BATCH_POINTS: usize = 64 * 1024;
+const EPOCH: usize = 7;
+
+/// What became of a segment.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub files: Vec<ArchiveFile>,
+    /// Points of earlier files that points of these files replace.
+    pub replaced: Vec<Replaced>,
+}
+
+/// Writes and syncs the files. Nobody sees them before a manifest names them; after an error
+/// whatever was written is an orphan, and the same files may be written again.
+pub(super) fn write(directory: &Path, segment: &Segment, names: &Names) -> Result<Written, Error> {
+    let all = Selection::default();
+    let notes = segment.notes.iter().copied();
+    let mut points = Points::new(segment.chunks.clone(), notes, names, &all, BATCH_POINTS);
+    let mut result = Written::default();
+    let mut open: Option<(i32, Day)> = None;
+    while let Some(next) = points.next_batch() {
+        let (day, batch) = next?;
+        let mut current = match open.take() {
+            Some((of, writer)) if of == day => writer,
+            other => {
+                if let Some((_, writer)) = other {
+                    result.files.push(writer.finish(directory)?);
+                }
+                Day::create(directory, day, segment)?
+            }
+        };
+        current.write(&batch)?;
+        open = Some((day, current));
+    }
+    if let Some((_, writer)) = open {
+        result.files.push(writer.finish(directory)?);
+    }
+    for note in points.older_outside() {
+        let Some(asset) = names.asset(note.asset) else { continue };
+        result.replaced.push(Replaced {
+            asset: Arc::clone(asset),
+            metric: Arc::clone(names.metric(note.metric)),
+            event_time: note.event_time,
+            before: note.epoch,
+        });
+    }
+    Ok(result)
+}
+
+/// The file of one day.
+struct Day {
+    beside: PathBuf,
+    path: PathBuf,
+    writer: ArrowWriter<File>,
+    file: ArchiveFile,
+}
+
+impl Day {
+    fn create(directory: &Path, day: i32, segment: &Segment) -> Result<Self, Error> {
+        let folder = format!("{FOLDER}/day={}", day_name(day));
+        durable::create_dir(&directory.join(&folder))?;
+        let relative = format!("{folder}/{}-{}.parquet", segment.first_epoch, segment.last_epoch);
+        let path = directory.join(&relative);
+        let beside = path.with_extension("tmp");
+        let file = File::create(&beside).map_err(Error::io("create", &beside))?;
+        let options =
+            ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(file, written(), options)
+            .map_err(|source| Error::Parquet { path: path.clone(), source })?;
+        let file = ArchiveFile {
+            path: relative,
+            rows: 0,
+            bytes: 0,
+            min_event_time: i64::MAX,
+            max_event_time: i64::MIN,
+            min_epoch: u64::MAX,
+            max_epoch: 0,
+        };
+        Ok(Self { beside, path, writer, file })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let times = batch.column(EVENT_TIME).as_primitive::<TimestampMicrosecondType>();
+        let epochs = batch.column(EPOCH).as_primitive::<UInt64Type>();
+        let file = &mut self.file;
+        file.rows += batch.num_rows() as u64;
+        file.min_event_time = file.min_event_time.min(min(times).unwrap_or(i64::MAX));
+        file.max_event_time = file.max_event_time.max(max(times).unwrap_or(i64::MIN));
+        file.min_epoch = file.min_epoch.min(min(epochs).unwrap_or(u64::MAX));
+        file.max_epoch = file.max_epoch.max(max(epochs).unwrap_or(0));
+        let path = &self.path;
+        let failed = |source| Error::Parquet { path: path.clone(), source };
+        self.writer.write(batch).map_err(failed)
+    }
+
+    fn finish(mut self, directory: &Path) -> Result<ArchiveFile, Error> {
+        let path = self.path;
+        let failed = |source| Error::Parquet { path: path.clone(), source };
+        self.writer.finish().map_err(failed)?;
+        let file = self.writer.inner();
+        file.sync_all().map_err(Error::io("sync", &self.beside))?;
+        let metadata = file.metadata().map_err(Error::io("measure", &self.beside))?;
+        self.file.bytes = metadata.len();
+        durable::publish(&self.beside, &path)?;
+        durable::sync_dir(&directory.join(FOLDER))?;
+        Ok(self.file)
+    }
+}
+
+/// `2026-03-01`; the number of the day where the calendar ends.
+fn day_name(day: i32) -> String {
+    let first = jiff::civil::date(1970, 1, 1);
+    match first.checked_add(jiff::ToSpan::days(i64::from(day).clamp(-4_000_000, 4_000_000))) {
+        Ok(date) if i64::from(day).abs() < 4_000_000 => date.to_string(),
+        _ => day.to_string(),
+    }
+}
+
+fn properties() -> WriterProperties {
+    let sorting = [1, 3, 0].map(|column_idx| SortingColumn {
+        column_idx,
+        descending: false,
+        nulls_first: false,
+    });
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_POINTS))
+        .set_sorting_columns(Some(sorting.to_vec()))
+        .set_created_by("millstream".into())
+        .set_column_dictionary_enabled("event_time".into(), false)
+        .set_column_encoding("event_time".into(), Encoding::DELTA_BINARY_PACKED)
+        .set_column_dictionary_enabled("value".into(), false)
+        .set_column_encoding("value".into(), Encoding::BYTE_STREAM_SPLIT)
+        .set_column_statistics_enabled("device".into(), EnabledStatistics::Chunk)
+        .set_column_statistics_enabled("text".into(), EnabledStatistics::Chunk)
+        .build()
+}

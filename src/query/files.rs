@@ -1,0 +1,142 @@
+//! The files of a telemetry snapshot as a table, without those that cannot hold what is asked.
+
+use crate::historian::{ArchiveFile, Telemetry, schema};
+use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::config::TableParquetOptions;
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::Result;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_optimizer::pruning::{PruningPredicateBuilder, PruningStatistics};
+use datafusion::physical_plan::ExecutionPlan;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The scheme under which the archive's directory is known to a session.
+pub(super) const STORE: &str = "archive://local/";
+
+/// The files of one snapshot.
+#[derive(Debug)]
+pub(super) struct Files {
+    files: Vec<ArchiveFile>,
+}
+
+impl Files {
+    pub(super) fn new(telemetry: &Telemetry) -> Self {
+        Self { files: telemetry.files().to_vec() }
+    }
+
+    /// The files whose event times and epochs may satisfy all filters.
+    fn wanted(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<&ArchiveFile>> {
+        let all = || self.files.iter().collect();
+        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all()) };
+        let names = DFSchema::try_from(schema())?;
+        let Ok(filter) = state.create_physical_expr(filter, &names) else { return Ok(all()) };
+        let builder = PruningPredicateBuilder::new().with_file_schema(schema());
+        let Some(predicate) = builder.build(filter) else { return Ok(all()) };
+        let keep = predicate.prune(self)?;
+        Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file).collect())
+    }
+}
+
+#[async_trait]
+impl TableProvider for Files {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let url = ObjectStoreUrl::parse(STORE)?;
+        let env = state.runtime_env();
+        let (store, cache) = (env.object_store(&url)?, env.cache_manager.get_file_metadata_cache());
+        let options = TableParquetOptions {
+            global: state.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
+        let source = ParquetSource::new(schema())
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
+                store, cache,
+            )));
+        let files = self.wanted(state, filters)?;
+        let files = files.into_iter().map(|file| PartitionedFile::new(&file.path, file.bytes));
+        let groups =
+            FileGroup::new(files.collect()).split_files(state.config().target_partitions().max(1));
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(groups)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+impl PruningStatistics for Files {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.values(column, |file| (file.min_event_time, file.min_epoch))
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.values(column, |file| (file.max_event_time, file.max_epoch))
+    }
+
+    fn num_containers(&self) -> usize {
+        self.files.len()
+    }
+
+    fn null_counts(&self, _column: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        Some(Arc::new(UInt64Array::from_iter_values(self.files.iter().map(|file| file.rows))))
+    }
+
+    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}
+
+impl Files {
+    fn values(
+        &self,
+        column: &Column,
+        pick: impl Fn(&ArchiveFile) -> (i64, u64),
+    ) -> Option<ArrayRef> {
+        let picked = self.files.iter().map(pick);
+        match column.name.as_str() {
+            "event_time" => {
+                let times = TimestampMicrosecondArray::from_iter_values(picked.map(|p| p.0));
+                Some(Arc::new(times.with_timezone("UTC")))
+            }
+            "epoch" => Some(Arc::new(UInt64Array::from_iter_values(picked.map(|p| p.1)))),
+            _ => None,
+        }
+    }
+}

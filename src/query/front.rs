@@ -1,0 +1,102 @@
+//! The front end: text in, answer out.
+
+use super::answer::{Answer, too_slow};
+use super::error::Error;
+use super::limits::{Limits, STACK_BYTES};
+use super::session::{self, Tables};
+use super::source::{SystemTables, ViewSource};
+use super::statement;
+use crate::historian::Historian;
+use crate::model::Epoch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+/// Answers SQL over views, telemetry and system tables. Clones share everything.
+#[derive(Clone)]
+pub struct Query {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tables: Tables,
+    limits: Limits,
+    env: RuntimeEnv,
+    permits: Arc<Semaphore>,
+    runtime: Option<Runtime>,
+}
+
+impl Query {
+    /// A front end with threads of its own. Fails when those cannot be started.
+    pub fn new(
+        views: Arc<dyn ViewSource>,
+        system: Arc<dyn SystemTables>,
+        historian: Arc<Historian>,
+        limits: Limits,
+    ) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(limits.threads)
+            .thread_stack_size(STACK_BYTES)
+            .thread_name("query")
+            .enable_time()
+            .build()
+            .map_err(Error::failed)?;
+        let env = session::environment(&historian, &limits)?;
+        let tables = Tables { views, system, historian };
+        let permits = Arc::new(Semaphore::new(limits.concurrent));
+        Ok(Self { inner: Arc::new(Inner { tables, limits, env, permits, runtime: Some(runtime) }) })
+    }
+
+    /// Answers one query. Returns when it is planned; rows are made as the answer is read.
+    ///
+    /// Waits for its turn when too many queries run. Must be called inside a tokio runtime with a
+    /// timer.
+    pub async fn sql(&self, text: &str) -> Result<Answer, Error> {
+        let inner = Arc::clone(&self.inner);
+        let limits = &self.inner.limits;
+        let deadline = Instant::now() + limits.time;
+        let late = || too_slow(limits.time.as_secs_f64());
+        let permit = timeout_at(deadline, Arc::clone(&inner.permits).acquire_owned());
+        let permit = permit.await.map_err(|_| late())?.map_err(Error::failed)?;
+        let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
+        let text = text.to_string();
+        let planning = runtime.spawn(async move { inner.plan(&text).await });
+        let stop = planning.abort_handle();
+        let planned = timeout_at(deadline, planning).await;
+        let planned = planned.inspect_err(|_| stop.abort()).map_err(|_| late())?;
+        let (stream, epoch) =
+            planned.map_err(|error| Error::failed(format!("planning: {error}")))??;
+        Ok(Answer::start(runtime.handle(), stream, epoch, limits, (deadline, permit)))
+    }
+}
+
+impl Inner {
+    async fn plan(&self, text: &str) -> Result<(SendableRecordBatchStream, Epoch), Error> {
+        let failed = |error| Error::from_datafusion(&error);
+        let asked = statement::read(text, &self.limits)?;
+        let (context, epoch) = session::open(&self.tables, &self.env, &self.limits, &asked).await?;
+        let plan = context.state().statement_to_plan(asked.statement).await.map_err(failed)?;
+        let read_only = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        read_only.verify_plan(&plan).map_err(|error| {
+            Error::refused(error.strip_backtrace(), "only queries are answered")
+        })?;
+        let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
+        Ok((frame.execute_stream().await.map_err(failed)?, epoch))
+    }
+}
+
+impl Drop for Inner {
+    /// Ends running queries without waiting for them: this may be called from async code.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

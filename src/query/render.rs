@@ -1,0 +1,160 @@
+//! Answers as bytes: a table for people, JSON and CSV for programs, Arrow and Parquet for tools.
+
+use super::answer::Answer;
+use super::error::Error;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::writer::StreamWriter;
+use arrow::json::writer::{JsonArray, LineDelimited, Writer as JsonWriter, WriterBuilder};
+use arrow::util::pretty::pretty_format_batches_with_schema;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::io::Write;
+use std::str::FromStr;
+
+/// The forms of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Lines and columns of text; held back until the last row is there.
+    Table,
+    /// One JSON array of objects, nulls written out.
+    Json,
+    /// One JSON object a line.
+    JsonLines,
+    /// Comma separated, with a header.
+    Csv,
+    /// An Arrow IPC stream.
+    Arrow,
+    /// A Parquet file.
+    Parquet,
+}
+
+impl Form {
+    /// The media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Table => "text/plain; charset=utf-8",
+            Self::Json => "application/json",
+            Self::JsonLines => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
+}
+
+impl FromStr for Form {
+    type Err = String;
+
+    /// Reads `table`, `json`, `jsonl`, `csv`, `arrow` or `parquet`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "table" => Ok(Self::Table),
+            "json" => Ok(Self::Json),
+            "jsonl" | "ndjson" => Ok(Self::JsonLines),
+            "csv" => Ok(Self::Csv),
+            "arrow" => Ok(Self::Arrow),
+            "parquet" => Ok(Self::Parquet),
+            other => {
+                Err(format!("'{other}' is no form: give table, json, jsonl, csv, arrow or parquet"))
+            }
+        }
+    }
+}
+
+/// Writes batches of one schema in one form. Nothing is complete before [`Renderer::finish`].
+pub struct Renderer<W: Write + Send>(State<W>);
+
+enum State<W: Write + Send> {
+    Table(SchemaRef, Vec<RecordBatch>, W),
+    Json(JsonWriter<W, JsonArray>),
+    JsonLines(JsonWriter<W, LineDelimited>),
+    Csv(arrow::csv::Writer<W>),
+    Arrow(Box<StreamWriter<W>>),
+    Parquet(Box<ArrowWriter<W>>),
+}
+
+impl<W: Write + Send> Renderer<W> {
+    /// Starts to write.
+    pub fn new(form: Form, schema: SchemaRef, out: W) -> Result<Self, Error> {
+        let json = WriterBuilder::new().with_explicit_nulls(true);
+        Ok(Self(match form {
+            Form::Table => State::Table(schema, Vec::new(), out),
+            Form::Json => State::Json(json.build(out)),
+            Form::JsonLines => State::JsonLines(json.build(out)),
+            Form::Csv => {
+                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
+                // The header comes with the first batch, so an empty one makes sure of it.
+                writer.write(&RecordBatch::new_empty(schema)).map_err(Error::failed)?;
+                State::Csv(writer)
+            }
+            Form::Arrow => {
+                let writer = StreamWriter::try_new(out, &schema).map_err(Error::failed)?;
+                State::Arrow(Box::new(writer))
+            }
+            Form::Parquet => {
+                let zstd = Compression::ZSTD(ZstdLevel::default());
+                let properties = WriterProperties::builder().set_compression(zstd).build();
+                let writer = ArrowWriter::try_new(out, schema, Some(properties));
+                State::Parquet(Box::new(writer.map_err(Error::failed)?))
+            }
+        }))
+    }
+
+    /// Writes a batch, or keeps it until the end.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        match &mut self.0 {
+            State::Table(_, batches, _) => {
+                batches.push(batch.clone());
+                Ok(())
+            }
+            State::Json(writer) => writer.write(batch).map_err(Error::failed),
+            State::JsonLines(writer) => writer.write(batch).map_err(Error::failed),
+            State::Csv(writer) => writer.write(batch).map_err(Error::failed),
+            State::Arrow(writer) => writer.write(batch).map_err(Error::failed),
+            State::Parquet(writer) => writer.write(batch).map_err(Error::failed),
+        }
+    }
+
+    /// Where the bytes go, to take what is there so far.
+    pub fn out(&mut self) -> Option<&mut W> {
+        match &mut self.0 {
+            State::Table(_, _, out) => Some(out),
+            State::Arrow(writer) => Some(writer.get_mut()),
+            State::Parquet(writer) => Some(writer.inner_mut()),
+            State::Json(_) | State::JsonLines(_) | State::Csv(_) => None,
+        }
+    }
+
+    /// Writes what is left and gives the output back.
+    pub fn finish(self) -> Result<W, Error> {
+        match self.0 {
+            State::Table(schema, batches, mut out) => {
+                let table = pretty_format_batches_with_schema(schema, &batches);
+                writeln!(out, "{}", table.map_err(Error::failed)?).map_err(Error::failed)?;
+                Ok(out)
+            }
+            State::Json(mut writer) => {
+                writer.finish().map_err(Error::failed)?;
+                Ok(writer.into_inner())
+            }
+            State::JsonLines(mut writer) => {
+                writer.finish().map_err(Error::failed)?;
+                Ok(writer.into_inner())
+            }
+            State::Csv(writer) => Ok(writer.into_inner()),
+            State::Arrow(writer) => writer.into_inner().map_err(Error::failed),
+            State::Parquet(writer) => writer.into_inner().map_err(Error::failed),
+        }
+    }
+}
+
+/// Writes a whole answer.
+pub async fn render<W: Write + Send>(mut answer: Answer, form: Form, out: W) -> Result<W, Error> {
+    let mut renderer = Renderer::new(form, answer.schema(), out)?;
+    while let Some(batch) = answer.next().await {
+        renderer.write(&batch?)?;
+    }
+    renderer.finish()
+}

@@ -1,0 +1,166 @@
+//! A session that lives for one query and knows no more than the query names.
+
+use super::error::Error;
+use super::files::STORE;
+use super::limits::Limits;
+use super::source::{SystemTables, ViewSource};
+use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
+use super::telemetry;
+use crate::historian::{self, Historian, Telemetry};
+use crate::model::Epoch;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use object_store::local::LocalFileSystem;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often and how long a snapshot waits for the views to reach the archive's epoch.
+const SNAPSHOT_TRIES: u32 = 200;
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Everything that tables are made of.
+pub(super) struct Tables {
+    pub views: Arc<dyn ViewSource>,
+    pub system: Arc<dyn SystemTables>,
+    pub historian: Arc<Historian>,
+}
+
+/// What all queries share: the files' store, cached footers and the limit on spilling.
+pub(super) fn environment(historian: &Historian, limits: &Limits) -> Result<RuntimeEnv, Error> {
+    let store = LocalFileSystem::new_with_prefix(historian.directory()).map_err(Error::failed)?;
+    let disk = DiskManagerBuilder::default().with_max_temp_directory_size(limits.spill_bytes);
+    let env = RuntimeEnvBuilder::new()
+        .with_disk_manager_builder(disk)
+        .build()
+        .map_err(|error| Error::from_datafusion(&error))?;
+    let url = ObjectStoreUrl::parse(STORE).map_err(|error| Error::from_datafusion(&error))?;
+    env.register_object_store(url.as_ref(), Arc::new(store));
+    Ok(env)
+}
+
+/// The session of one query with its tables, and the epoch they are at.
+pub(super) async fn open(
+    tables: &Tables,
+    env: &RuntimeEnv,
+    limits: &Limits,
+    asked: &Asked,
+) -> Result<(SessionContext, Epoch), Error> {
+    let context = empty(env, limits)?;
+    let (views, system) = (tables.views.list(), tables.system.list());
+    let find = |list: &[(String, SchemaRef)], name: &str| {
+        list.iter().find(|(known, _)| known == name).map(|(_, schema)| Arc::clone(schema))
+    };
+    let (mut of_views, mut of_system, mut telemetry) = (Vec::new(), Vec::new(), false);
+    for name in &asked.tables {
+        if name == telemetry::NAME {
+            telemetry = true;
+        } else if let Some(schema) = find(&views, name) {
+            of_views.push((name.as_str(), schema));
+        } else if let Some(schema) = find(&system, name) {
+            of_system.push((name.as_str(), schema));
+        } else {
+            let known = views.iter().chain(&system).map(|(known, _)| known.clone());
+            let known: Vec<String> = known.chain([telemetry::NAME.into()]).collect();
+            return Err(Error::unknown_table(name, &known));
+        }
+    }
+    let names: Vec<&str> = of_views.iter().map(|(name, _)| *name).collect();
+    let (epoch, contents, snapshot) = snapshot(tables, &names, telemetry).await?;
+    for ((name, schema), batches) in of_views.into_iter().zip(contents) {
+        register(&context, name, Arc::new(memory(schema, batches)?))?;
+    }
+    let names: Vec<&str> = of_system.iter().map(|(name, _)| *name).collect();
+    if !names.is_empty() {
+        let contents = tables.system.snapshot(&names).map_err(Error::failed)?;
+        for ((name, schema), batches) in of_system.into_iter().zip(contents) {
+            register(&context, name, Arc::new(memory(schema, batches)?))?;
+        }
+    }
+    if let Some(snapshot) = snapshot {
+        register(&context, telemetry::NAME, Arc::new(telemetry::table(&snapshot)?))?;
+    }
+    if asked.about_tables {
+        let telemetry = (telemetry::NAME.to_string(), historian::schema());
+        for (name, schema) in views.into_iter().chain(system).chain([telemetry]) {
+            if !asked.tables.contains(&name) {
+                register(&context, &name, Arc::new(EmptyTable::new(schema)))?;
+            }
+        }
+    }
+    Ok((context, epoch))
+}
+
+/// Views and telemetry at one epoch. The archive gets every epoch before the views do, so the
+/// views' epoch is asked of it; when it has moved past that already, the views follow at once.
+async fn snapshot(
+    tables: &Tables,
+    views: &[&str],
+    telemetry: bool,
+) -> Result<(Epoch, Vec<Vec<arrow::array::RecordBatch>>, Option<Telemetry>), Error> {
+    let mut tries = 0;
+    loop {
+        let (epoch, contents) = tables.views.snapshot(views).map_err(Error::failed)?;
+        if !telemetry {
+            return Ok((epoch, contents, None));
+        }
+        match tables.historian.snapshot(epoch) {
+            Ok(snapshot) => return Ok((epoch, contents, Some(snapshot))),
+            Err(historian::Error::Passed { .. }) if tries < SNAPSHOT_TRIES => tries += 1,
+            Err(error) => {
+                let hint = Some("the engine is still reading its log: try again".into());
+                return Err(Error::Failed { message: error.to_string(), hint });
+            }
+        }
+        tokio::time::sleep(SNAPSHOT_PAUSE).await;
+    }
+}
+
+/// A session with functions but without tables.
+pub(super) fn empty(env: &RuntimeEnv, limits: &Limits) -> Result<SessionContext, Error> {
+    let mut config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_target_partitions(limits.threads);
+    let options = config.options_mut();
+    options.execution.enable_recursive_ctes = false;
+    options.execution.parquet.pushdown_filters = true;
+    let env = RuntimeEnvBuilder::from_runtime_env(env)
+        .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
+        .build_arc()
+        .map_err(|error| Error::from_datafusion(&error))?;
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(env)
+        .with_default_features()
+        .build();
+    let context = SessionContext::new_with_state(state);
+    for name in AMPLIFIERS {
+        context.deregister_udf(name);
+        context.deregister_udtf(name);
+    }
+    Ok(context)
+}
+
+fn memory(schema: SchemaRef, batches: Vec<arrow::array::RecordBatch>) -> Result<MemTable, Error> {
+    MemTable::try_new(schema, vec![batches]).map_err(|error| Error::from_datafusion(&error))
+}
+
+fn register(
+    context: &SessionContext,
+    name: &str,
+    table: Arc<dyn TableProvider>,
+) -> Result<(), Error> {
+    let name = datafusion::common::TableReference::bare(name);
+    match context.register_table(name, table) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::from_datafusion(&error)),
+    }
+}

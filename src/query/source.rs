@@ -1,0 +1,39 @@
+//! Where tables come from: the room knows neither views nor engine, only these shapes.
+
+use crate::model::Epoch;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+/// The contents of some views at one epoch: batches for each view, in the order asked for.
+pub type Contents = (Epoch, Vec<Vec<RecordBatch>>);
+
+/// The live views.
+pub trait ViewSource: Send + Sync {
+    /// Names and columns of all views.
+    fn list(&self) -> Vec<(String, SchemaRef)>;
+    /// The contents of these views, all at one epoch; with no names just the epoch. The error
+    /// says what failed.
+    fn snapshot(&self, names: &[&str]) -> Result<Contents, String>;
+}
+
+/// Tables about the engine itself, named `millstream_*`.
+pub trait SystemTables: Send + Sync {
+    /// Names and columns of all tables.
+    fn list(&self) -> Vec<(String, SchemaRef)>;
+    /// The contents of these tables now.
+    fn snapshot(&self, names: &[&str]) -> Result<Vec<Vec<RecordBatch>>, String>;
+}
+
+/// No system tables at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSystemTables;
+
+impl SystemTables for NoSystemTables {
+    fn list(&self) -> Vec<(String, SchemaRef)> {
+        Vec::new()
+    }
+
+    fn snapshot(&self, _names: &[&str]) -> Result<Vec<Vec<RecordBatch>>, String> {
+        Ok(Vec::new())
+    }
+}
