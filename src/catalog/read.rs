@@ -68,14 +68,19 @@ pub(super) fn parse(kind: Kind, file: &str, text: &str) -> (Vec<Parsed>, Vec<Pro
         _ => one(kind, &root, "", &mut parsed, &mut problems),
     }
     let mut seen = HashSet::new();
-    for parsed in &parsed {
-        if !seen.insert(Arc::clone(&parsed.document.key)) {
+    parsed.retain(|parsed: &Parsed| {
+        let fresh = seen.insert(Arc::clone(&parsed.document.key));
+        if !fresh {
             let message = format!("the key '{}' is there twice", parsed.document.key);
             let (line, column) = parsed.place;
-            let place = Problem { line: Some(line), column: Some(column), ..Problem::default() };
-            problems.push(Problem { message, ..place });
+            problems.push(Problem {
+                line: Some(line),
+                column: Some(column),
+                ..Problem::at("", message)
+            });
         }
-    }
+        fresh
+    });
     (parsed, problems.into_iter().map(in_file).collect())
 }
 
@@ -92,14 +97,16 @@ fn one(kind: Kind, node: &Node, path: &str, parsed: &mut Vec<Parsed>, problems: 
             }
             Ok(_) => {}
             Err(semantic) => {
-                // Without a required part there is no typed document: that has been told.
-                let untyped = |problem: &Problem| problem.path.is_empty() && !shape_is_right;
-                found.extend(semantic.into_iter().filter(|problem| !untyped(problem)).map(
-                    |problem| match problem.path.as_str() {
-                        "" => Problem { path: path.to_owned(), ..problem },
-                        below => Problem { path: member(path, below), ..problem },
-                    },
-                ));
+                let told: Vec<String> = found.iter().map(|problem| problem.path.clone()).collect();
+                for mut problem in semantic {
+                    problem.path = match problem.path.as_str() {
+                        "" => path.to_owned(),
+                        below => member(path, below),
+                    };
+                    if !follows(&problem.path, &told) {
+                        found.push(problem);
+                    }
+                }
             }
         }
     }
@@ -117,6 +124,19 @@ fn one(kind: Kind, node: &Node, path: &str, parsed: &mut Vec<Parsed>, problems: 
         }
         problems.push(problem);
     }
+}
+
+/// Whether a problem follows from problems of shape that were told: it is about a part that
+/// contains one or stands beside one, or the metrics themselves are not as they were meant.
+fn follows(path: &str, told: &[String]) -> bool {
+    told.iter().any(|told| {
+        let parent = told.rfind(['.', '[']).map_or("", |end| &told[..end]);
+        told.starts_with(path)
+            || (!parent.is_empty() && path.starts_with(parent))
+            || (told.starts_with("health_algorithm") && path.ends_with(".expect_health"))
+            || told.contains("metric_definitions.")
+            || told.contains("transformation_engine.derived.")
+    })
 }
 
 /// The place of a path, or of the nearest one above it that is in the file.

@@ -1,1 +1,728 @@
-//! Tests.
+//! Bad documents give exact problems; good ones keep their ids; the shipped ones are valid.
+
+use super::*;
+use crate::model::{Document, Kind, NewDocument};
+use std::path::Path;
+
+/// A small asset type; tests replace one line of it.
+const PUMP: &str = r#"apiVersion: assets/v1
+kind: AssetTypeProfile
+metadata: {key: pump}
+time: {out_of_order: PT5S}
+metric_definitions:
+  p_in: {unit: bar, range: [0, 10]}
+  p_out: {unit: bar}
+  state: {type: string}
+transformation_engine:
+  mappings:
+    - {target: p_in, source: pi, from_unit: kPa}
+  derived:
+    dp: {expr: "p_out - p_in", unit: bar}
+    half: {expr: "dp / 2"}
+aggregation_rules:
+  - {key: minutes, metric: "*", window: {tumbling: PT1M}}
+health_algorithm:
+  type: weighted_deductions
+  rules:
+    - {id: low, group: flow, when: "dp < 1", deduct: 20}
+    - {id: slope, metric: dp, ramp: {from: {at: 1}, to: {at: 0, deduct: 30}}}
+  group_caps: {flow: 30}
+threshold_rules:
+  - id: high
+    metric: p_in
+    levels:
+      warning: {op: gt, value: 5, deadband: {abs: 1}, on_delay: PT5S}
+  - id: stopped
+    expr: "state = 'off'"
+    levels: {critical: {on_delay: PT5S}}
+event_rules:
+  - {id: trip, when: "dp < 0", event_type: pump.trip, message: "{{asset}} at {{metrics.dp|1}}"}
+tests:
+  - {name: drop, given: {pi: 100, p_out: 3}, expect: {dp: 2}, expect_health: 100}
+"#;
+
+const GAUGE: &str = r"apiVersion: devices/v1
+kind: DeviceTypeProfile
+metadata: {key: gauge}
+identity:
+  id_pattern: 'G-(\d+)'
+  provision: {asset_type: pump, asset: pump-$1}
+extraction_rules:
+  - {metric: pi, type: double, unit: kPa}
+  - {metric: p_out, unit: bar}
+";
+
+fn problems(kind: Kind, yaml: &str) -> String {
+    match parse_yaml(kind, "f", yaml) {
+        Ok(_) => "valid".into(),
+        Err(problems) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        }
+    }
+}
+
+/// The problems of the small asset type with one part of its text replaced.
+#[track_caller]
+fn check(part: &str, replacement: &str, expected: &str) {
+    assert_eq!(PUMP.matches(part).count(), 1, "{part} must stand there once");
+    let found = problems(Kind::AssetTypes, &PUMP.replace(part, replacement));
+    assert_eq!(found, expected, "{part} -> {replacement}");
+}
+
+#[track_caller]
+fn check_gauge(part: &str, replacement: &str, expected: &str) {
+    assert_eq!(GAUGE.matches(part).count(), 1, "{part} must stand there once");
+    let found = problems(Kind::DeviceTypes, &GAUGE.replace(part, replacement));
+    assert_eq!(found, expected, "{part} -> {replacement}");
+}
+
+#[track_caller]
+fn told(kind: Kind, yaml: &str, expected: &str) {
+    let found = problems(kind, yaml);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn syntax_errors_have_a_place() {
+    check(
+        "metadata: {key: pump}",
+        "metadata: {key: pump",
+        "f:4:5: while parsing a flow mapping, did not find expected ',' or '}'",
+    );
+}
+
+#[test]
+fn keys_are_known_or_come_later() {
+    check(
+        "metric: p_in\n",
+        "metrc: p_in\n",
+        "f:25:5: threshold_rules[0].metrc: unknown key 'metrc' in a threshold rule; did you mean 'metric'?",
+    );
+    check(
+        "metadata: {key: pump}",
+        "metadata: {key: pump, extends: base@1}",
+        "f:3:23: metadata.extends: not supported yet: extends",
+    );
+    check("time: {", "interlocks: []\ntime: {", "f:4:1: interlocks: not supported yet: interlocks");
+    check(
+        "on_delay: PT5S}\n  - id",
+        "latched: true}\n  - id",
+        "f:27:55: threshold_rules[0].levels.warning.latched: not supported yet: latched",
+    );
+    check(
+        "time: {out_of_order: PT5S}",
+        "tyme: {}",
+        "f:4:1: tyme: unknown key 'tyme' in an asset type; did you mean 'time'?",
+    );
+    check(
+        "unit: bar, range: [0, 10]",
+        "unit: bar, max_hold: PT5S, range: [0, 10]",
+        "f:6:21: metric_definitions.p_in.max_hold: not supported yet: max_hold",
+    );
+    check(
+        "  type: weighted_deductions",
+        "  type: mmi",
+        "f:18:3: health_algorithm.type: not supported yet: mmi",
+    );
+    check(
+        "  type: weighted_deductions",
+        "  type: magic",
+        "f:18:3: health_algorithm.type: expected one of weighted_deductions, score_based, found the text 'magic'",
+    );
+    check(
+        "  type: weighted_deductions\n",
+        "",
+        "f:17:1: health_algorithm: the key 'type' is missing: one of weighted_deductions, score_based",
+    );
+    check("kind: AssetTypeProfile\n", "", "f:1:1: the key 'kind' is missing in an asset type");
+}
+
+#[test]
+fn values_have_the_right_shape() {
+    check(
+        "out_of_order: PT5S",
+        "out_of_order: 5",
+        "f:4:8: time.out_of_order: expected a duration such as PT30S, found the number 5",
+    );
+    check(
+        "out_of_order: PT5S",
+        "out_of_order: soon",
+        "f:4:8: time.out_of_order: 'soon' is not a duration: give ISO 8601 (PT30S, P14D) or a human duration (250ms, 1h 30m)",
+    );
+    check(
+        "range: [0, 10]",
+        "range: [0]",
+        "f:6:21: metric_definitions.p_in.range: expected a list of two values, found a list of 1",
+    );
+    check(
+        "range: [0, 10]",
+        "range: [0, .inf]",
+        "f:6:32: metric_definitions.p_in.range[1]: expected a number, found the number .inf",
+    );
+    check(
+        "{type: string}",
+        "{type: text}",
+        "f:8:11: metric_definitions.state.type: expected one of double, integer, bool, string, found the text 'text'",
+    );
+    check(
+        "{type: string}",
+        "string",
+        "f:8:3: metric_definitions.state: expected a metric definition, found the text 'string'",
+    );
+    check(
+        "{key: pump}",
+        "{key: 12}",
+        "f:3:12: metadata.key: expected a text, found the number 12; put it in quotes",
+    );
+    check(
+        "source: pi,",
+        "",
+        "f:11:7: transformation_engine.mappings[0]: the key 'source' is missing in a mapping",
+    );
+    check(
+        "deduct: 20",
+        "deduct: lots",
+        "f:20:46: health_algorithm.rules[0].deduct: expected a number, found the text 'lots'",
+    );
+    check(
+        "op: gt",
+        "op: above",
+        "f:27:17: threshold_rules[0].levels.warning.op: expected one of gt, ge, lt, le, eq, ne, found the text 'above'",
+    );
+    check("{key: pump}", "{key: pump, key: pomp}", "f:3:23: the key 'key' is there twice");
+    check("{key: pump}", "&a {key: *a}", "f:3:20: not supported yet: aliases (*name)");
+}
+
+#[test]
+fn names_must_exist() {
+    check(
+        "target: p_in",
+        "target: p_im",
+        "f:11:8: transformation_engine.mappings[0].target: unknown metric 'p_im'; did you mean 'p_in'?",
+    );
+    check(
+        "metric: p_in\n",
+        "metric: p_im\n",
+        "f:25:5: threshold_rules[0].metric: unknown metric 'p_im'; did you mean 'p_in'?",
+    );
+    check(
+        "metric: dp, ramp",
+        "metric: dq, ramp",
+        "f:21:19: health_algorithm.rules[1].metric: unknown metric 'dq'; did you mean 'dp'?",
+    );
+    check(
+        "{flow: 30}",
+        "{flaw: 30}",
+        "f:22:16: health_algorithm.group_caps.flaw: unknown group 'flaw'; did you mean 'flow'?",
+    );
+    check(
+        "metrics.dp|1",
+        "metrics.dq|1",
+        "f:32:55: event_rules[0].message: unknown metric 'dq'; did you mean 'dp'?",
+    );
+    check(
+        "expect: {dp: 2}",
+        "expect: {dq: 2}",
+        "f:34:55: tests[0].expect.dq: unknown metric 'dq'; did you mean 'dp'?",
+    );
+    check(
+        "given: {pi: 100",
+        "given: {p_in: 100",
+        "f:34:26: tests[0].given.p_in: unknown source metric 'p_in'; known: pi, p_out, state",
+    );
+    check(
+        "p_out - p_in",
+        "p_out - p_im",
+        "f:13:10: transformation_engine.derived.dp.expr: expression 'p_out - p_im': unknown metric 'p_im'; did you mean 'p_in'?",
+    );
+    check(
+        "unit: bar}\n    half",
+        "unit: bar, trigger: [p_im]}\n    half",
+        "f:13:53: transformation_engine.derived.dp.trigger[0]: unknown metric 'p_im'; did you mean 'p_in'?",
+    );
+}
+
+#[test]
+fn units_must_exist_and_fit() {
+    check(
+        "from_unit: kPa",
+        "from_unit: Cel",
+        "f:11:34: transformation_engine.mappings[0].from_unit: 'Cel' cannot be converted to 'bar': they measure different things",
+    );
+    check(
+        "p_out: {unit: bar}",
+        "p_out: {unit: baar}",
+        "f:7:11: metric_definitions.p_out.unit: 'baar' is not a UCUM unit; did you mean 'bar'?",
+    );
+    check(
+        "p_out: {unit: bar}",
+        "p_out: {unit: psi}",
+        "f:7:11: metric_definitions.p_out.unit: 'psi' is not a UCUM unit; did you mean '[psi]'?",
+    );
+    check(
+        "{type: string}",
+        "{type: string, unit: bar}",
+        "f:8:25: metric_definitions.state.unit: a string has no unit",
+    );
+}
+
+#[test]
+fn rules_must_make_sense() {
+    check(
+        "- id: stopped",
+        "- id: high",
+        "f:28:5: threshold_rules[1].id: the id 'high' is there twice",
+    );
+    check(
+        "- id: stopped",
+        "- id: all of it",
+        "f:28:5: threshold_rules[1].id: 'all of it' is no key; use letters, digits, '.', '_' and '-', at most 128",
+    );
+    check(
+        "\"dp / 2\"",
+        "\"half / 2\"",
+        "f:14:5: transformation_engine.derived.half: derived metrics go round in a circle: half -> half",
+    );
+    check(
+        "\"p_out - p_in\"",
+        "\"half - p_in\"",
+        "f:13:5: transformation_engine.derived.dp: derived metrics go round in a circle: dp -> half -> dp",
+    );
+    check(
+        "expr: \"dp / 2\"",
+        "unit: bar",
+        "f:14:5: transformation_engine.derived.half: exactly one of 'expr' and 'sql' is needed",
+    );
+    check(
+        "tumbling: PT1M",
+        "tumbling: PT2M",
+        "f:16:42: aggregation_rules[0].window.tumbling: not supported yet: windows of 2m; use PT1M, PT5M, PT1H or P1D",
+    );
+    check(
+        "op: gt, value: 5",
+        "op: gt",
+        "f:27:7: threshold_rules[0].levels.warning: 'op' needs 'value'",
+    );
+    check(
+        "op: gt, value: 5",
+        "value: 5",
+        "f:27:7: threshold_rules[0].levels.warning: 'value' needs 'op'",
+    );
+    check(
+        "op: gt, value: 5",
+        "op: eq, value: 5",
+        "f:27:35: threshold_rules[0].levels.warning.deadband: a deadband needs an order: gt, ge, lt or le",
+    );
+    check(
+        "op: gt, value: 5",
+        "op: gt, value: high",
+        "f:27:25: threshold_rules[0].levels.warning.value: a double is compared with the text 'high'",
+    );
+    check(
+        "deadband: {abs: 1}",
+        "deadband: {abs: 1, pct_of_value: 2}",
+        "f:27:35: threshold_rules[0].levels.warning.deadband: exactly one of 'abs', 'pct_of_range' and 'pct_of_value' is needed",
+    );
+    check(
+        "metric: p_in\n    levels:\n      warning: {op: gt, value: 5, deadband: {abs: 1}",
+        "metric: p_out\n    levels:\n      warning: {op: gt, value: 5, deadband: {pct_of_range: 1}",
+        "f:27:46: threshold_rules[0].levels.warning.deadband.pct_of_range: percent of a range that the metric does not have; give the metric a range, or use 'abs'",
+    );
+    check(
+        "\"state = 'off'\"",
+        "\"p_in\"",
+        "f:30:14: threshold_rules[1].levels.critical: the level has no 'op' and 'value', and the expression is no condition",
+    );
+    check(
+        "\"state = 'off'\"",
+        "\"p_in +\"",
+        "f:29:5: threshold_rules[1].expr: expression 'p_in +': S0207: Unexpected end of expression",
+    );
+    check(
+        "{id: low, group: flow, when: \"dp < 1\", deduct: 20}",
+        "{id: low, group: flow, deduct: 20}",
+        "f:20:7: health_algorithm.rules[0]: exactly one of 'when', 'when_sql' and 'metric' is needed",
+    );
+    check("deduct: 20}", "}", "f:20:7: health_algorithm.rules[0]: 'when' needs 'deduct'");
+    check(
+        "range: [0, 10]",
+        "range: [10, 0]",
+        "f:6:21: metric_definitions.p_in.range: 10 is not less than 0",
+    );
+    check(
+        "  type: weighted_deductions\n  rules:\n    - {id: low, group: flow, when: \"dp < 1\", deduct: 20}\n    - {id: slope, metric: dp, ramp: {from: {at: 1}, to: {at: 0, deduct: 30}}}\n  group_caps: {flow: 30}",
+        "  type: score_based\n  combine: worst\n  scores:\n    - {metric: dp, weight: 0, points: [[0, 0], [0, 101]]}\n    - {expr: dp, points: []}",
+        "f:21:20: health_algorithm.scores[0].weight: a weight is greater than 0\nf:21:48: health_algorithm.scores[0].points[1]: points ascend by value: 0 follows 0\nf:21:48: health_algorithm.scores[0].points[1]: a score is from 0 to 100, found 101\nf:22:7: health_algorithm.scores[1]: an expression needs an 'id'\nf:22:18: health_algorithm.scores[1].points: there is no point",
+    );
+}
+
+#[test]
+fn device_types_are_checked() {
+    assert_eq!(problems(Kind::DeviceTypes, GAUGE), "valid");
+    check_gauge(
+        "metric: pi,",
+        "metric: pi, path: $.pi,",
+        "f:8:18: extraction_rules[0].path: not supported yet: path",
+    );
+    check_gauge(
+        "identity:\n",
+        "processing_mode: gateway\nidentity:\n",
+        "f:4:1: processing_mode: not supported yet: gateway",
+    );
+    check_gauge(
+        "identity:\n",
+        "transports: []\nidentity:\n",
+        "f:4:1: transports: not supported yet: transports",
+    );
+    check_gauge(
+        r"'G-(\d+)'",
+        "'G-(('",
+        "f:5:3: identity.id_pattern: 'G-((' is no regular expression: unclosed group",
+    );
+    check_gauge(
+        "metric: p_out",
+        "metric: pi",
+        "f:9:6: extraction_rules[1].metric: the metric 'pi' is there twice",
+    );
+    check_gauge(
+        "unit: kPa",
+        "unit: kilopascal",
+        "f:8:32: extraction_rules[0].unit: 'kilopascal' is not a UCUM unit; did you mean 'Pa'?",
+    );
+    check_gauge(
+        "{key: gauge}",
+        "{key: a gauge}",
+        "f:3:12: metadata.key: 'a gauge' is no key; use letters, digits, '.', '_' and '-', at most 128",
+    );
+}
+
+#[test]
+fn all_problems_are_told_and_limits_hold() {
+    let text = PUMP.replace("op: gt", "op: above").replace("{type: string}", "{type: text}");
+    assert_eq!(problems(Kind::AssetTypes, &text).lines().count(), 2);
+    let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
+    told(Kind::AssetTypes, &deep, "f:1:35: nested deeper than 32 levels");
+    let deeper = "[".repeat(100_000);
+    assert!(problems(Kind::AssetTypes, &deeper).starts_with("f:1:"));
+    let long = format!("# {}", "x".repeat(MAX_DOCUMENT_BYTES));
+    told(Kind::AssetTypes, &long, "f: the file has 262146 bytes, the limit is 262144");
+    let many: String = (0..257).map(|i| format!("  m{i}: {{}}\n")).collect();
+    let many = PUMP.replace("  state: {type: string}\n", &many);
+    assert!(problems(Kind::AssetTypes, &many).contains("the limit is 256"));
+    told(Kind::AssetTypes, "", "f:1:1: the document is empty");
+    told(
+        Kind::Links,
+        "- {device: a, asset: b}\n- {device: a}\n- {device: a, asset: b}",
+        "f:2:3: [1]: the key 'asset' is missing in a link\nf:3:3: the key 'a->b' is there twice",
+    );
+}
+
+fn document(kind: Kind, yaml: &str) -> NewDocument {
+    let mut documents = parse_yaml(kind, "f", yaml).unwrap();
+    assert_eq!(documents.len(), 1);
+    documents.remove(0)
+}
+
+fn asset(key: &str) -> NewDocument {
+    document(Kind::Assets, &format!("{{key: {key}, asset_type: pump}}"))
+}
+
+fn device(key: &str) -> NewDocument {
+    document(Kind::Devices, &format!("{{key: {key}, device_type: gauge}}"))
+}
+
+fn link(device: &str, asset: &str) -> NewDocument {
+    document(Kind::Links, &format!("{{device: {device}, asset: {asset}}}"))
+}
+
+fn delete(kind: Kind, key: &str) -> NewDocument {
+    NewDocument { kind, key: key.into(), body: None }
+}
+
+/// Assigns and applies; the document, or the problems as text.
+fn publish(catalog: &mut Catalog, new: &NewDocument) -> Result<Option<Document>, String> {
+    let text = |problems: Vec<Problem>| {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let assigned = catalog.assign(new).map_err(text)?;
+    if let Some(document) = &assigned {
+        catalog.apply(document).map_err(text)?;
+    }
+    Ok(assigned)
+}
+
+fn plant() -> Catalog {
+    let mut catalog = Catalog::new();
+    for new in [
+        document(Kind::AssetTypes, PUMP),
+        document(Kind::DeviceTypes, GAUGE),
+        asset("a"),
+        asset("b"),
+        device("G-1"),
+        link("G-1", "a"),
+    ] {
+        publish(&mut catalog, &new).unwrap().unwrap();
+    }
+    catalog
+}
+
+fn refused(new: &NewDocument, expected: &str) {
+    assert_eq!(publish(&mut plant(), new).unwrap_err(), expected);
+}
+
+#[test]
+fn bodies_survive_a_round_trip() {
+    for (kind, yaml) in [(Kind::AssetTypes, PUMP), (Kind::DeviceTypes, GAUGE)] {
+        let once = document(kind, yaml);
+        let twice = document(kind, once.body.as_deref().unwrap());
+        assert_eq!(once, twice);
+    }
+    let catalog = plant();
+    let entry = catalog.asset_type_named("pump").unwrap();
+    let names: Vec<&str> = entry.layout.slots.iter().map(|slot| slot.name.as_str()).collect();
+    assert_eq!(names, ["p_in", "p_out", "state", "dp", "half"]);
+}
+
+#[test]
+fn every_key_of_the_structs_is_in_the_shapes() {
+    let mut document: asset_type::AssetType =
+        serde_json::from_str(document(Kind::AssetTypes, PUMP).body.as_deref().unwrap()).unwrap();
+    document.metadata.version = Some(3);
+    document.metadata.display_name = Some("Pump".into());
+    document.tests[0].series.insert("pi".into(), vec![(0.0, asset_type::Literal::Number(1.0))]);
+    let json = serde_json::to_string(&document).unwrap();
+    assert_eq!(problems(Kind::AssetTypes, &json), "valid");
+}
+
+#[test]
+fn ids_are_dense_and_versions_count() {
+    let mut catalog = plant();
+    let ids = |catalog: &Catalog| -> Vec<(Kind, String, u32, u32)> {
+        catalog.documents().map(|d| (d.kind, d.key.to_string(), d.id, d.version)).collect()
+    };
+    assert_eq!(publish(&mut catalog, &asset("a")).unwrap(), None, "nothing changes");
+    assert_eq!(publish(&mut catalog, &delete(Kind::Assets, "c")).unwrap(), None);
+    publish(&mut catalog, &delete(Kind::Assets, "b")).unwrap().unwrap();
+    assert!(catalog.asset_named("b").is_none());
+    let c = publish(&mut catalog, &asset("c")).unwrap().unwrap();
+    assert_eq!((c.id, c.version), (2, 1), "ids are not used again");
+    let b = publish(&mut catalog, &asset("b")).unwrap().unwrap();
+    assert_eq!((b.id, b.version), (1, 3), "a key keeps its id");
+    let assets: Vec<&str> = catalog.assets().map(|asset| asset.key.as_ref()).collect();
+    assert_eq!(assets, ["a", "b", "c"]);
+    assert_eq!(ids(&catalog).len(), 7);
+    let wrong = Document { id: 9, ..c };
+    assert!(catalog.apply(&wrong).is_err());
+}
+
+#[test]
+fn replaying_the_documents_gives_the_same_catalog() {
+    let seed = 0x5eed_0002_u64;
+    println!("seed {seed:#x}");
+    let mut state = seed;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut catalog = plant();
+    let mut log: Vec<Document> = catalog.documents().cloned().collect();
+    for _ in 0..500 {
+        let key = format!("G-{}", random(20));
+        let name = format!("x{}", random(20));
+        let new = match random(6) {
+            0 => asset(&name),
+            1 => device(&key),
+            2 => link(&key, &name),
+            3 => delete(Kind::Links, &device_type::Link::key(&key, &name)),
+            4 => delete(Kind::Devices, &key),
+            _ => delete(Kind::Assets, &name),
+        };
+        if let Ok(Some(document)) = publish(&mut catalog, &new) {
+            log.push(document);
+        }
+    }
+    let mut again = Catalog::new();
+    for document in &log {
+        again.apply(document).unwrap();
+    }
+    let documents: Vec<&Document> = catalog.documents().collect();
+    assert_eq!(documents, again.documents().collect::<Vec<_>>(), "seed {seed:#x}");
+    for device in catalog.devices() {
+        let links: Vec<_> = catalog.links_of(&device.key).collect();
+        assert_eq!(links, again.links_of(&device.key).collect::<Vec<_>>(), "seed {seed:#x}");
+    }
+}
+
+#[test]
+fn references_must_hold() {
+    refused(
+        &document(Kind::Assets, "{key: x, asset_type: pomp}"),
+        "asset_type: there is no asset type 'pomp'; did you mean 'pump'?",
+    );
+    refused(
+        &document(Kind::Devices, "{key: x, device_type: meter}"),
+        "device_type: there is no device type 'meter'",
+    );
+    refused(&link("G-2", "z"), "device: there is no device 'G-2'\nasset: there is no asset 'z'");
+    refused(
+        &delete(Kind::AssetTypes, "pump"),
+        "still used by device type 'gauge', asset 'a', asset 'b'; delete those first",
+    );
+    refused(&delete(Kind::DeviceTypes, "gauge"), "still used by device 'G-1'; delete those first");
+    refused(&delete(Kind::Assets, "a"), "still used by link 'G-1->a'; delete those first");
+    let other = NewDocument { key: "other".into(), ..asset("x") };
+    refused(&other, "the document's key is 'x', expected 'other'");
+    let broken = NewDocument { body: Some("{".into()), ..asset("x") };
+    refused(&broken, "EOF while parsing an object at line 1 column 1");
+    refused(
+        &document(Kind::DeviceTypes, &GAUGE.replace("p_out, unit: bar", "p_out, unit: Cel")),
+        "extraction_rules[1]: metric 'p_out' of asset type 'pump' from 'p_out' of device type \
+         'gauge': 'Cel' cannot be converted to 'bar': they measure different things",
+    );
+    refused(
+        &document(
+            Kind::AssetTypes,
+            &PUMP
+                .replace("p_out: {unit: bar}", "p_out: {unit: K}")
+                .replace("unit: bar}\n    half", "type: double}\n    half"),
+        ),
+        "metric_definitions.p_out: metric 'p_out' of asset type 'pump' from 'p_out' of device \
+         type 'gauge': 'bar' cannot be converted to 'K': they measure different things",
+    );
+}
+
+#[test]
+fn unknown_devices_are_provisioned_by_their_id() {
+    let mut catalog = plant();
+    assert!(catalog.provision("G-1").is_none(), "it is known");
+    assert!(catalog.provision("xG-7").is_none(), "the whole id must match");
+    let documents = catalog.provision("G-7").unwrap();
+    let keys: Vec<(Kind, &str)> = documents.iter().map(|d| (d.kind, d.key.as_ref())).collect();
+    assert_eq!(
+        keys,
+        [(Kind::Devices, "G-7"), (Kind::Assets, "pump-7"), (Kind::Links, "G-7->pump-7")]
+    );
+    for new in &documents {
+        assert!(publish(&mut catalog, new).unwrap().is_some());
+    }
+    let link = catalog.links_of("G-7").next().unwrap();
+    assert_eq!(catalog.asset(link.asset).unwrap().key.as_ref(), "pump-7");
+    assert_eq!(catalog.device(link.device).unwrap().device_type.key.as_ref(), "gauge");
+    publish(&mut catalog, &delete(Kind::Links, "G-7->pump-7")).unwrap();
+    publish(&mut catalog, &delete(Kind::Devices, "G-7")).unwrap();
+    assert_eq!(catalog.provision("G-7").unwrap().len(), 2, "the asset is there");
+}
+
+#[test]
+fn a_new_version_of_a_type_reaches_its_devices() {
+    let mut catalog = plant();
+    let new = document(Kind::DeviceTypes, &GAUGE.replace("unit: bar", "unit: Pa"));
+    publish(&mut catalog, &new).unwrap().unwrap();
+    let device = catalog.device_named("G-1").unwrap();
+    assert_eq!(device.device_type.version, 2);
+    assert_eq!(device.device_type.document.unit_of("p_out"), Some("Pa"));
+}
+
+#[test]
+fn shipped_documents_are_valid() {
+    for (folder, device, asset, asset_type) in [
+        ("dataflows", "WELL-00011", "WELL-00011", "oil_well"),
+        ("benches/asset_telemetry", "dev-00000", "asset-00000", "t0"),
+        ("benches/asset_telemetry", "dev-00013", "asset-00013", "t1"),
+        ("benches/asset_telemetry", "dev-09998", "asset-09998", "t2"),
+        ("benches/asset_telemetry", "dev-12347", "asset-12347", "t3"),
+    ] {
+        let (documents, problems) =
+            read_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        assert_eq!(problems, [], "{folder}");
+        for new in &documents {
+            let again = parse_yaml(new.kind, "body", new.body.as_deref().unwrap()).unwrap();
+            assert_eq!(again, [new.clone()], "the body is canonical");
+        }
+        let mut catalog = Catalog::new();
+        for new in &documents {
+            publish(&mut catalog, new).unwrap().unwrap();
+        }
+        for new in catalog.provision(device).unwrap() {
+            publish(&mut catalog, &new).unwrap().unwrap();
+        }
+        let entry = catalog.asset_named(asset).unwrap();
+        let asset_type = catalog.asset_type_named(asset_type).unwrap();
+        assert_eq!(entry.asset_type, asset_type.id, "{device}");
+    }
+}
+
+#[test]
+fn bench_devices_are_of_one_type_each() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
+    let mut catalog = Catalog::new();
+    for new in read_folder(&folder).0 {
+        publish(&mut catalog, &new).unwrap();
+    }
+    for number in 0..200 {
+        let device = format!("dev-{number:05}");
+        let matching: Vec<&str> = catalog
+            .device_types()
+            .filter(|entry| entry.id_pattern.as_ref().is_some_and(|p| p.is_match(&device)))
+            .map(|entry| entry.key.as_ref())
+            .collect();
+        assert_eq!(matching, [format!("d{}", number % 4)], "{device}");
+    }
+}
+
+#[test]
+fn folders_are_read_in_order_and_keys_are_unique() {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, text) in [
+        ("links/l.yaml", "{device: G-1, asset: a}"),
+        ("devices/d.yaml", "- {key: G-1, device_type: gauge}\n- {key: G-1, device_type: gauge}\n"),
+        ("assets/a.yml", "- {key: a, asset_type: pump}\n- {key: b, asset_type: 5}\n"),
+        ("assets/b.yaml", "{key: a, asset_type: pump}"),
+        ("asset_types/pump.yaml", PUMP),
+        ("device_types/gauge.yaml", GAUGE),
+        ("notes/readme.txt", "no document"),
+    ] {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let (documents, problems) = read_folder(dir.path());
+    let kinds: Vec<Kind> = documents.iter().map(|document| document.kind).collect();
+    assert_eq!(kinds, Kind::ALL);
+    let root = dir.path().display().to_string();
+    let problems: Vec<String> =
+        problems.iter().map(|problem| problem.to_string().replace(&root, "")).collect();
+    assert_eq!(
+        problems,
+        [
+            "/assets/a.yml:2:12: [1].asset_type: expected a text, found the number 5; put it in quotes",
+            "/assets/b.yaml:1:1: the key 'a' is in /assets/a.yml already",
+            "/devices/d.yaml:2:3: the key 'G-1' is there twice",
+        ]
+    );
+    assert!(!read_folder(&dir.path().join("nowhere")).1.is_empty());
+}
+
+#[test]
+fn a_large_catalog_costs_the_same_for_every_document() {
+    let mut catalog = plant();
+    let started = std::time::Instant::now();
+    for i in 0..3_000 {
+        for new in catalog.provision(&format!("G-{}", 100 + i)).unwrap() {
+            publish(&mut catalog, &new).unwrap();
+        }
+    }
+    let first = started.elapsed();
+    for i in 3_000..30_000 {
+        for new in catalog.provision(&format!("G-{}", 100 + i)).unwrap() {
+            publish(&mut catalog, &new).unwrap();
+        }
+    }
+    let all = started.elapsed();
+    println!("3,000 devices {first:?}, 30,000 devices {all:?}");
+    assert!(all < first * 40, "{first:?} for 3,000, {all:?} for 30,000");
+    assert_eq!(catalog.devices().count(), 30_001);
+}

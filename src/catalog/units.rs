@@ -97,8 +97,9 @@ pub(super) fn validate(unit: &str) -> Result<(), UnitError> {
         let usual = USUAL.iter().find(|(usual, _)| *usual == unit).map(|(_, code)| *code);
         let hint = usual.map(|code| format!("did you mean '{code}'?"));
         let hint = hint.or_else(|| {
-            let suggestion = error.suggestions.first()?;
-            Some(format!("did you mean {suggestion}?"))
+            // The library's suggestions are sentences with the code in quotes.
+            let code = error.suggestions.first()?.split('\'').nth(1)?;
+            Some(format!("did you mean '{code}'?"))
         });
         UnitError::Unknown { unit: unit.to_owned(), hint }
     })
