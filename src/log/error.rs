@@ -54,6 +54,18 @@ pub enum Error {
         /// The segment after the gap.
         path: PathBuf,
     },
+    /// The log ends before an epoch that was acknowledged.
+    #[error(
+        "open {}: the log ends at epoch {} but epoch {acknowledged} was acknowledged; its end is lost or damaged: restore it, or open the log in salvage mode to go on without it", dir.display(), last.unwrap_or_default()
+    )]
+    LostTail {
+        /// The log's directory.
+        dir: PathBuf,
+        /// The last good epoch; `None` when there is none.
+        last: Option<Epoch>,
+        /// An epoch that was durable.
+        acknowledged: Epoch,
+    },
     /// A file was written by a newer version.
     #[error("read {}: format version {version} is not known to this version; upgrade", path.display())]
     Version {

@@ -13,6 +13,7 @@ mod format;
 mod payload;
 mod segment;
 mod cursor;
+mod horizon;
 mod recovery;
 mod salvage;
 mod writer;

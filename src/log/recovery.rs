@@ -6,6 +6,7 @@
 use super::cursor::{Cursor, Step};
 use super::error::Error;
 use super::format::{Flaw, SEGMENT_HEADER};
+use super::horizon;
 use super::salvage;
 use super::segment::{self, Segment};
 use crate::base::fs::Fs;
@@ -31,7 +32,7 @@ pub struct Recovery {
 /// Frames that were durable once and are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// The segment that was damaged, or that continues nothing.
+    /// The segment that was damaged, that continues nothing or after which the end is missing.
     pub segment: PathBuf,
     /// Where the bytes went; `None` when they were missing.
     pub moved_to: Option<PathBuf>,
@@ -48,6 +49,8 @@ pub(super) struct Recovered {
     pub tail: Option<Cursor>,
     pub last_epoch: Option<Epoch>,
     pub last_tick: Option<Timestamp>,
+    /// An epoch that was acknowledged; the log may end before it after a salvage.
+    pub horizon: Option<Epoch>,
     pub report: Recovery,
 }
 
@@ -62,7 +65,8 @@ pub(super) fn recover(fs: &dyn Fs, dir: &Path, strict: bool) -> Result<Recovered
     for path in &listing.temporary {
         fs.remove(path).map_err(Error::io("remove", path))?;
     }
-    let mut state = Recovered::default();
+    let horizon = horizon::read(fs, dir)?;
+    let mut state = Recovered { horizon, ..Recovered::default() };
     let mut gaps = listing.gaps;
     let last = listing.segments.len().saturating_sub(1);
     let mut buffer = Vec::new();
@@ -71,6 +75,7 @@ pub(super) fn recover(fs: &dyn Fs, dir: &Path, strict: bool) -> Result<Recovered
             Ok(cursor) => cursor,
             // Frames are written after the header is durable, so there never were any.
             Err((_, length)) if i == last && length <= SEGMENT_HEADER as u64 => {
+                check_horizon(dir, &state, strict)?;
                 warn!(segment = %segment.path.display(), length, "unfinished segment removed");
                 fs.remove(&segment.path).map_err(Error::io("remove", &segment.path))?;
                 state.report.torn_bytes += length;
@@ -104,6 +109,7 @@ pub(super) fn recover(fs: &dyn Fs, dir: &Path, strict: bool) -> Result<Recovered
         }
         if let Some(flaw) = walk(&mut cursor, &mut state, &mut buffer)? {
             if i == last && !cursor.has_later_frame()? {
+                check_horizon(dir, &state, strict)?;
                 cut_tail(&mut cursor, &mut state)?;
             } else if strict {
                 return Err(corrupt(segment, cursor.offset, flaw));
@@ -117,12 +123,19 @@ pub(super) fn recover(fs: &dyn Fs, dir: &Path, strict: bool) -> Result<Recovered
         // A header alone may be in the page cache without being on the disk, when its sync failed
         // before the process died. Nothing is lost with it, and nothing must be built on it.
         if i == last && cursor.offset <= SEGMENT_HEADER as u64 {
+            check_horizon(dir, &state, strict)?;
             fs.remove(&segment.path).map_err(Error::io("remove", &segment.path))?;
             continue;
         }
         state.report.segments += 1;
         state.report.bytes += cursor.offset;
         state.tail = Some(cursor);
+    }
+    if let Err(error) = check_horizon(dir, &state, true) {
+        if strict {
+            return Err(error);
+        }
+        salvage::book_tail(fs, dir, &mut state, &error)?;
     }
     if let Some(tail) = &mut state.tail {
         tail.file.sync().map_err(Error::io("sync", &tail.path))?;
@@ -131,6 +144,16 @@ pub(super) fn recover(fs: &dyn Fs, dir: &Path, strict: bool) -> Result<Recovered
     let Recovery { segments, frames, bytes, torn_bytes, .. } = state.report;
     info!(dir = %dir.display(), segments, frames, bytes, torn_bytes, "log opened");
     Ok(state)
+}
+
+/// Refuses a log that ends too early, before anything of its end is cut.
+fn check_horizon(dir: &Path, state: &Recovered, strict: bool) -> Result<(), Error> {
+    match state.horizon {
+        Some(acknowledged) if strict && state.last_epoch < Some(acknowledged) => {
+            Err(Error::LostTail { dir: dir.into(), last: state.last_epoch, acknowledged })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Goes to the end of the segment, or to the first thing that is no good frame.

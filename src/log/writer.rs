@@ -2,6 +2,7 @@
 
 use super::error::{Error, is_no_space};
 use super::format::{FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader};
+use super::horizon;
 use super::payload;
 use super::recovery::{Recovery, recover};
 use super::segment;
@@ -49,6 +50,8 @@ pub struct Log {
     last_epoch: Option<Epoch>,
     last_tick: Option<Timestamp>,
     durable_epoch: Option<Epoch>,
+    /// An epoch that was acknowledged, as it stands beside the log.
+    horizon: Option<Epoch>,
     /// Bytes of closed segments.
     closed_bytes: u64,
     segments: usize,
@@ -102,6 +105,7 @@ impl Log {
             last_epoch: recovered.last_epoch,
             last_tick: recovered.last_tick,
             durable_epoch: recovered.last_epoch,
+            horizon: recovered.horizon,
             closed_bytes,
             segments: recovered.report.segments,
             recovery: recovered.report,
@@ -120,7 +124,8 @@ impl Log {
     /// The epoch of a frame that is appended next: `wall`, or the least that is allowed when that
     /// is greater.
     pub fn next_epoch(&self, wall: Epoch) -> Epoch {
-        let after = self.last_epoch.map_or(Epoch(1), |last| Epoch(last.0 + 1));
+        let last = self.last_epoch.max(self.horizon);
+        let after = last.map_or(Epoch(1), |last| Epoch(last.0 + 1));
         let base = self.active.as_ref().map_or(Epoch(0), |active| active.base);
         wall.max(after).max(base)
     }
@@ -199,7 +204,21 @@ impl Log {
         }
         active.durable_end = active.end;
         self.durable_epoch = self.last_epoch;
+        self.move_horizon();
         Ok(())
+    }
+
+    /// Says beside the log how far it must reach. Only helps to find damage, so that a failure is
+    /// no failure of the log.
+    fn move_horizon(&mut self) {
+        let due = |horizon: Epoch| self.durable_epoch >= Some(Epoch(horizon.0 + horizon::EVERY));
+        let Some(durable) = self.durable_epoch.filter(|_| self.horizon.is_none_or(due)) else {
+            return;
+        };
+        self.horizon = Some(durable);
+        if let Err(error) = horizon::write(&*self.fs, &self.dir, durable) {
+            warn!(dir = %self.dir.display(), %error, "acknowledgement horizon not written");
+        }
     }
 
     fn write(&mut self, frame: &Frame, buffer: &mut Vec<u8>) -> Result<(), Error> {
