@@ -218,11 +218,16 @@ impl Inode {
         const BLOCK: usize = 512;
         let (shorter, longer) =
             (self.data.len().min(self.durable.len()), self.data.len().max(self.durable.len()));
-        let length = shorter + (draw(random) as usize) % (longer - shorter + 1);
+        // Half of the time all of the length is there, and half of the time every block.
+        let length = match draw(random) % 2 {
+            0 => longer,
+            _ => shorter + (draw(random) as usize) % (longer - shorter + 1),
+        };
+        let every_block = draw(random).is_multiple_of(2);
         let mut bytes = vec![0; length];
         for start in (0..length).step_by(BLOCK) {
             let source = match draw(random) % 3 {
-                0 => &self.durable,
+                0 if !every_block => &self.durable,
                 _ => &self.data,
             };
             let end = (start + BLOCK).min(length).min(source.len()).max(start.min(source.len()));

@@ -212,6 +212,38 @@ fn an_answer_is_never_lost_to_a_crash() {
 }
 
 #[test]
+fn the_power_may_go_at_any_moment() {
+    for seed in 0..40 {
+        let bench = bench(no_ticks());
+        let threads: Vec<_> = (0..2u32)
+            .map(|who| {
+                let committer = bench.committer.clone();
+                std::thread::spawn(move || {
+                    let values = (0..).map(|i| who * 1_000_000 + i);
+                    let answers = values.map(|from| {
+                        let committed = committer.submit_blocking(telemetry("p", from, 1)).ok()?;
+                        Some((committed, f64::from(from)))
+                    });
+                    answers.map_while(|answer| answer).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for _ in 0..1 + seed % 7 {
+            bench.frames.recv().unwrap();
+        }
+        bench.fs.crash(Crash::Torn(seed));
+        let answers: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        Log::open(Arc::new(bench.fs.clone()), dir(), Options::default()).unwrap();
+        let frames = logged(&bench.fs);
+        for (committed, value) in answers {
+            let frame = frames.iter().find(|frame| frame.epoch == committed.epoch);
+            let rows = rows(frame.unwrap_or_else(|| panic!("seed {seed}: {committed:?} is lost")));
+            assert!(rows.contains(&(committed.first_message, value)), "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_full_queue_says_so_and_a_waiting_call_waits() {
     let limits = Limits { queue_bytes: 10_000, queue_submissions: 10, ..no_ticks() };
     let bench = bench_on(MemFs::new(), limits, 0);

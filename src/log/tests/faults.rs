@@ -138,3 +138,23 @@ fn a_full_disk_refuses_until_there_is_space() {
     assert_eq!(recovery_of(&fs, small_segments()).unwrap().torn_bytes, 0);
     assert_eq!(frames_of(&fs), kept);
 }
+
+#[test]
+fn a_write_that_the_power_cut_is_whole_or_gone() {
+    let (mut torn, mut whole) = (0, 0);
+    for seed in 0..800 {
+        let mut random = Random(seed);
+        let synced = random.below(12) as usize;
+        let frames = random.frames(synced + 1);
+        let fs = written(&frames[..synced], small_segments());
+        let mut log = open(&fs, small_segments()).unwrap();
+        log.append(&frames[synced]).unwrap();
+        fs.crash(Crash::Torn(random.next()));
+        if recovery_of(&fs, small_segments()).unwrap().torn_bytes > 0 {
+            torn += 1;
+        }
+        whole += usize::from(frames_of(&fs).len() == frames.len());
+        check_after(&fs, &frames, &frames[..synced], small_segments(), &format!("seed {seed}"));
+    }
+    assert!(torn > 100 && whole > 20, "the disk did both: {torn} torn, {whole} whole");
+}
