@@ -1,0 +1,182 @@
+//! The doors of a runtime: what the HTTP room asks for, done by the other rooms.
+
+use super::intake::{Form, Intake, documents, refused};
+use super::runtime::Runtime;
+use crate::catalog::{Problem, parse_yaml};
+use crate::ingest::format::json::Framing;
+use crate::model::{Kind, NewDocument};
+use crate::query;
+use crate::serve::{
+    DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus, IngestAnswer,
+    JsonForm, Report, Rows, StoredDocument, ViewReport,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+/// A runtime as the HTTP room sees it.
+pub struct RuntimeDoors {
+    runtime: Arc<Runtime>,
+    intake: Intake,
+    metrics: PrometheusHandle,
+}
+
+impl RuntimeDoors {
+    /// The doors of a runtime, with the recorder of the process's metrics.
+    pub fn new(runtime: Arc<Runtime>, metrics: PrometheusHandle) -> Self {
+        let intake = Intake::new(&runtime);
+        Self { runtime, intake, metrics }
+    }
+
+    /// The intake behind the doors, for other transports.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    fn stored(&self, kind: Kind, key: &str) -> Result<StoredDocument, DoorError> {
+        let catalog = self.runtime.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let document = catalog.document(kind, key).ok_or_else(|| missing(kind, key))?;
+        let body = document.body.as_deref().unwrap_or("null");
+        Ok(StoredDocument::new(kind, key, document.version, None, body))
+    }
+
+    async fn commit(&self, new: NewDocument) -> Result<(), DoorError> {
+        let committed = self.runtime.committer.submit(documents(vec![new])).await;
+        self.runtime.views.wait_for(committed.map_err(refused)?.epoch).await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Doors for RuntimeDoors {
+    async fn ingest_json(&self, body: Bytes, form: JsonForm) -> Result<IngestAnswer, DoorError> {
+        let framing = match form {
+            JsonForm::Json => Framing::Detect,
+            JsonForm::Lines => Framing::Lines,
+        };
+        self.intake.take(body, Form::Json(framing, None), "http").await
+    }
+
+    async fn ingest_arrow(&self, body: Bytes) -> Result<IngestAnswer, DoorError> {
+        self.intake.take(body, Form::Arrow, "http").await
+    }
+
+    async fn sql(&self, text: &str) -> Result<Rows, DoorError> {
+        let answer = self.runtime.query.sql(text).await.map_err(asked)?;
+        let schema = answer.schema();
+        Ok(Rows { schema, batches: answer.into_stream().map(|batch| batch.map_err(asked)).boxed() })
+    }
+
+    async fn put_document(
+        &self,
+        kind: Kind,
+        key: &str,
+        body: &str,
+        _form: DocumentForm,
+    ) -> Result<StoredDocument, DoorError> {
+        // JSON is YAML too, so one reader finds the place of every problem.
+        let read = parse_yaml(kind, "body", body).map_err(|problems| faulty(&problems))?;
+        let [new] = read.as_slice() else {
+            let detail = format!("the body has {} documents: send one", read.len());
+            return Err(DoorError::new(ErrorKind::Invalid, detail));
+        };
+        if *new.key != *key {
+            let detail = format!("the document's key is '{}', the address says '{key}'", new.key);
+            return Err(DoorError::new(ErrorKind::Conflict, detail));
+        }
+        self.commit(new.clone()).await?;
+        self.stored(kind, key)
+    }
+
+    async fn get_document(&self, kind: Kind, key: &str) -> Result<StoredDocument, DoorError> {
+        self.stored(kind, key)
+    }
+
+    async fn delete_document(&self, kind: Kind, key: &str) -> Result<(), DoorError> {
+        self.stored(kind, key)?;
+        self.commit(NewDocument { kind, key: key.into(), body: None }).await
+    }
+
+    async fn verify(&self, views: Option<Vec<String>>) -> Result<Report, DoorError> {
+        let report = self.runtime.verify().await.map_err(asked)?;
+        let mut report = wire(&report);
+        if let Some(wanted) = views {
+            report.views.retain(|view| wanted.contains(&view.view));
+            report.equal = report.views.iter().all(|view| view.equal);
+        }
+        Ok(report)
+    }
+
+    fn metrics_text(&self) -> String {
+        self.metrics.render()
+    }
+
+    async fn health(&self) -> Health {
+        let failure = self.runtime.failure();
+        let details = [
+            ("durable_epoch", self.runtime.committer.durable_epoch().0.into()),
+            ("archived_epoch", self.runtime.historian.archived_epoch().0.into()),
+            ("failure", failure.clone().into()),
+        ];
+        Health {
+            status: if failure.is_some() { HealthStatus::Failing } else { HealthStatus::Ok },
+            epoch: self.runtime.views.epoch().0,
+            details: details.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<BTreeMap<_, _>>(),
+        }
+    }
+}
+
+/// A verification in the words of the wire.
+pub fn wire(report: &query::Report) -> Report {
+    let view = |(view, finding): &(String, query::Finding)| {
+        let (equal, rows, differences) = match finding {
+            query::Finding::Equal { rows } => (true, *rows, Vec::new()),
+            query::Finding::Different { rows, first } => {
+                (false, *rows, first.iter().map(|difference| format!("{difference:?}")).collect())
+            }
+            query::Finding::NotCompared { reason } => (false, 0, vec![reason.clone()]),
+        };
+        ViewReport { view: view.clone(), equal, rows, differences }
+    };
+    Report {
+        epoch: report.epoch.0,
+        equal: report.is_equal(),
+        views: report.views.iter().map(view).collect(),
+    }
+}
+
+fn missing(kind: Kind, key: &str) -> DoorError {
+    DoorError::new(ErrorKind::NotFound, format!("there is no document '{key}' in {kind}"))
+}
+
+fn faulty(problems: &[Problem]) -> DoorError {
+    let mut error = DoorError::new(ErrorKind::Invalid, format!("the document has {} problem(s)", problems.len()));
+    error.problems = problems
+        .iter()
+        .map(|problem| DocumentProblem {
+            path: problem.path.clone(),
+            line: problem.line.map(|line| line as u64),
+            column: problem.column.map(|column| column as u64),
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
+        })
+        .collect();
+    error
+}
+
+fn asked(error: query::Error) -> DoorError {
+    let kind = match error.kind() {
+        query::Kind::Refused | query::Kind::Syntax => ErrorKind::Malformed,
+        query::Kind::UnknownTable | query::Kind::UnknownColumn => ErrorKind::Invalid,
+        query::Kind::Limit => ErrorKind::Invalid,
+        query::Kind::Failed => ErrorKind::Internal,
+    };
+    let detail = DoorError::new(kind, error.to_string());
+    match error.hint() {
+        Some(hint) => detail.hint(hint),
+        None => detail,
+    }
+}

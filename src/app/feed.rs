@@ -1,0 +1,132 @@
+//! A replay: steps of recordings go the same way as everything else, at a pace.
+
+use super::directory::Devices;
+use super::runtime::Runtime;
+use crate::base::shutdown::Shutdown;
+use crate::ingest::commit::{Answer, Committer, Submission};
+use crate::ingest::file::{Replay, Step};
+use crate::ingest::route::{KeepRaw, Routed, Router, Settings as Routing};
+use crate::model::Timestamp;
+use crate::replay::{Pace, Progress, Speed};
+use anyhow::{Context, anyhow};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Steps that may be on their way to the disk.
+const STEPS_IN_FLIGHT: usize = 64;
+
+/// Feeds recordings into a runtime.
+pub struct Feed {
+    devices: Arc<Devices>,
+    routing: Routing,
+    committer: Committer,
+    shutdown: Shutdown,
+    progress: Arc<Fed>,
+}
+
+/// How far a feed is; read by whoever prints it.
+#[derive(Debug, Default)]
+pub struct Fed {
+    /// Rows of all recordings.
+    pub rows_total: AtomicU64,
+    /// Rows that were fed.
+    pub rows: AtomicU64,
+    /// Points that were accepted by routing.
+    pub points: AtomicU64,
+    /// Points or rows that were refused.
+    pub refused: AtomicU64,
+    /// The recording's clock, microseconds.
+    pub tick: AtomicI64,
+}
+
+impl Feed {
+    /// A feed into a runtime.
+    pub fn new(runtime: &Runtime) -> Self {
+        Self {
+            devices: Arc::clone(&runtime.devices),
+            routing: Routing { keep_raw: KeepRaw::Sample, ..runtime.routing },
+            committer: runtime.committer.clone(),
+            shutdown: runtime.shutdown.clone(),
+            progress: Arc::default(),
+        }
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Arc<Fed> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Feeds everything; returns when all of it is durable, or at shutdown. Blocks.
+    pub fn run(&self, replay: Replay, speed: Speed) -> anyhow::Result<()> {
+        self.progress.rows_total.store(replay.rows(), Ordering::Relaxed);
+        let (start, mut pace) = (Instant::now(), Pace::new(speed));
+        let mut in_flight: VecDeque<Answer> = VecDeque::new();
+        for step in replay {
+            let step = step?;
+            let due = pace.due(step.tick);
+            if self.sleep_until(start + due) {
+                return Ok(());
+            }
+            let submission = self.submission(&step)?;
+            in_flight.push_back(self.committer.enqueue_blocking(submission)?);
+            let slow = speed != Speed::Max;
+            while in_flight.len() > if slow { 1 } else { STEPS_IN_FLIGHT } {
+                durable(in_flight.pop_front())?;
+            }
+        }
+        in_flight.into_iter().try_for_each(|answer| durable(Some(answer)))
+    }
+
+    /// Whether it is time to stop instead.
+    fn sleep_until(&self, due: Instant) -> bool {
+        loop {
+            if self.shutdown.is_triggered() {
+                return true;
+            }
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(100)));
+        }
+    }
+
+    fn submission(&self, step: &Step) -> anyhow::Result<Submission> {
+        let recording = &step.source.recording;
+        let name = recording.path().file_name().unwrap_or_default().to_string_lossy();
+        let source = format!("file:{name}");
+        // The recording's own clock: nothing in it is from the future or the past.
+        let mut router = Router::new(&*self.devices, self.routing, source, step.tick);
+        let routed = recording.columns().route(&step.rows, &mut router);
+        routed.with_context(|| recording.path().display().to_string())?;
+        let Routed { documents, batches, dead_letters, rejected, messages, points } = router.finish();
+        let progress = &self.progress;
+        progress.rows.fetch_add(step.rows.num_rows() as u64, Ordering::Relaxed);
+        progress.points.fetch_add(points as u64, Ordering::Relaxed);
+        progress.refused.fetch_add(rejected.len() as u64, Ordering::Relaxed);
+        progress.tick.store(step.tick.0, Ordering::Relaxed);
+        Ok(Submission { documents, batches, dead_letters, messages, tick: Some(step.tick) })
+    }
+}
+
+impl Fed {
+    /// Part and time left, after this time.
+    pub fn progress(&self, elapsed: Duration) -> Progress {
+        let (rows, total) = (&self.rows, &self.rows_total);
+        Progress::of(rows.load(Ordering::Relaxed), total.load(Ordering::Relaxed), elapsed)
+    }
+
+    /// The recording's clock.
+    pub fn tick(&self) -> Timestamp {
+        Timestamp(self.tick.load(Ordering::Relaxed))
+    }
+}
+
+fn durable(answer: Option<Answer>) -> anyhow::Result<()> {
+    let Some(answer) = answer else { return Ok(()) };
+    let stopped = |_| anyhow!("the engine stopped before the rows were durable");
+    answer.blocking_recv().map_err(stopped)??;
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The catalog's folder: published at start, and again when a file in it changes.
+//!
+//! What was published from a file is remembered by its contents, so that a restart does not undo
+//! a change that came over the wire since. A file that is changed wins again.
+
+use super::runtime::Runtime;
+use crate::catalog::{Problem, read_folder};
+use crate::model::{Kind, NewDocument};
+use anyhow::Context;
+use notify::{RecursiveMode, Watcher};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// Where the contents of published files are remembered, below the data directory.
+const MEMORY: &str = "catalog-files.json";
+/// Changes of files are taken together when they come this close to each other.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Publishes the documents of a folder that changed since they were published last.
+///
+/// Files with problems are reported; the documents of the others take effect.
+pub fn publish(runtime: &Runtime, data: &Path, folder: &Path) -> anyhow::Result<Vec<Problem>> {
+    let (documents, problems) = read_folder(folder);
+    let path = data.join(MEMORY);
+    let mut memory: BTreeMap<String, String> = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+        Err(_) => BTreeMap::new(),
+    };
+    let name = |new: &NewDocument| format!("{}/{}", new.kind, new.key);
+    let body = |new: &NewDocument| new.body.as_deref().unwrap_or_default().to_owned();
+    let new: Vec<NewDocument> =
+        documents.into_iter().filter(|new| memory.get(&name(new)) != Some(&body(new))).collect();
+    memory.extend(new.iter().map(|new| (name(new), body(new))));
+    let changed = runtime.publish(new)?;
+    if changed > 0 {
+        tracing::info!(changed, folder = %folder.display(), "catalog documents published");
+    }
+    let text = serde_json::to_vec(&memory)?;
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, text)
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .with_context(|| format!("write {}", path.display()))?;
+    Ok(problems)
+}
+
+/// Publishes documents that came with the program.
+pub fn publish_built_in(runtime: &Runtime, files: &[(Kind, &str, &str)]) -> anyhow::Result<()> {
+    let mut documents = Vec::new();
+    for (kind, name, text) in files {
+        let read = crate::catalog::parse_yaml(*kind, name, text);
+        documents.extend(read.map_err(|problems| anyhow::anyhow!("{name}: {problems:?}"))?);
+    }
+    runtime.publish(documents).map(drop)
+}
+
+/// Watches a folder on a thread of its own until shutdown.
+pub fn watch(runtime: Arc<Runtime>, data: PathBuf, folder: PathBuf) -> anyhow::Result<()> {
+    let (sender, changes) = mpsc::channel();
+    let mut watcher = notify::recommended_watcher(move |event| {
+        // The thread below is gone only at shutdown.
+        let _ = sender.send(event);
+    })?;
+    watcher.watch(&folder, RecursiveMode::Recursive)
+        .with_context(|| format!("watch {}", folder.display()))?;
+    let thread = std::thread::Builder::new().name("catalog-folder".into());
+    thread.spawn(move || {
+        let _watcher = watcher;
+        while !runtime.shutdown.is_triggered() {
+            match changes.recv_timeout(Duration::from_millis(500)) {
+                Ok(Ok(event)) if event.kind.is_access() => {}
+                Ok(_) => {
+                    while changes.recv_timeout(SETTLE).is_ok() {}
+                    republish(&runtime, &data, &folder);
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn republish(runtime: &Runtime, data: &Path, folder: &Path) {
+    match publish(runtime, data, folder) {
+        Ok(problems) => {
+            for problem in problems {
+                tracing::error!(%problem, "catalog file not published");
+            }
+        }
+        Err(error) => tracing::error!(error = format!("{error:#}"), "catalog folder not published"),
+    }
+}

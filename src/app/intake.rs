@@ -1,0 +1,141 @@
+//! Telemetry from a door to its acknowledgement: decode and route, commit, wait until visible.
+
+use super::runtime::Runtime;
+use crate::base::clock::Clock;
+use crate::ingest::commit::{CommitError, Committer, Submission};
+use crate::ingest::format::{arrow, json};
+use crate::ingest::route::{Routed, Router, Settings as Routing};
+use crate::ingest::transport::{Sink, SinkError};
+use crate::model::{NewDocument, Timestamp};
+use crate::serve::{DoorError, ErrorKind, IngestAnswer, Rejected};
+use crate::views::Views;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Bodies from this size on are decoded on a thread of their own.
+const INLINE_BYTES: usize = 64 * 1024;
+
+/// Takes telemetry bodies.
+#[derive(Clone)]
+pub struct Intake {
+    devices: Arc<super::directory::Devices>,
+    routing: Routing,
+    clock: Arc<dyn Clock>,
+    committer: Committer,
+    views: Views,
+}
+
+/// The form of a body.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// JSON in this framing; the device, when the transport knows it.
+    Json(json::Framing, Option<String>),
+    /// Arrow IPC stream.
+    Arrow,
+}
+
+impl Intake {
+    /// An intake of a runtime.
+    pub fn new(runtime: &Runtime) -> Self {
+        Self {
+            devices: Arc::clone(&runtime.devices),
+            routing: runtime.routing,
+            clock: Arc::clone(&runtime.clock),
+            committer: runtime.committer.clone(),
+            views: runtime.views.clone(),
+        }
+    }
+
+    /// Takes a body; returns when its points are durable and visible.
+    pub async fn take(&self, body: Bytes, form: Form, source: &str) -> Result<IngestAnswer, DoorError> {
+        let Routed { documents, batches, dead_letters, rejected, messages, points } =
+            self.route(body, form, source).await?;
+        let mut answer = IngestAnswer {
+            message_id: uuid::Uuid::now_v7().to_string(),
+            accepted: points as u64,
+            duplicates: 0,
+            rejected: rejected.into_iter().map(|r| Rejected {
+                index: u64::from(r.index),
+                metric: r.metric,
+                reason: r.reason.code().to_owned(),
+                detail: r.detail,
+            }).collect(),
+        };
+        if batches.is_empty() && dead_letters.is_empty() && documents.is_empty() {
+            return Ok(answer);
+        }
+        let submission = Submission { documents, batches, dead_letters, messages, tick: None };
+        let committed = self.committer.submit(submission).await.map_err(refused)?;
+        self.views.wait_for(committed.epoch).await;
+        let range = committed.first_message..committed.first_message + messages;
+        for outcome in self.views.outcomes(committed.epoch, range) {
+            answer.duplicates += u64::from(outcome.duplicates);
+            if outcome.unmapped > 0 {
+                answer.rejected.push(Rejected {
+                    index: u64::from(outcome.message - committed.first_message),
+                    metric: None,
+                    reason: "UNMAPPED".to_owned(),
+                    detail: format!("{} points are durable but feed no asset: link the device to an asset whose type takes these metrics", outcome.unmapped),
+                });
+                answer.accepted = answer.accepted.saturating_sub(u64::from(outcome.unmapped));
+            }
+        }
+        answer.accepted = answer.accepted.saturating_sub(answer.duplicates);
+        Ok(answer)
+    }
+
+    async fn route(&self, body: Bytes, form: Form, source: &str) -> Result<Routed, DoorError> {
+        if body.len() < INLINE_BYTES {
+            return self.route_now(&body, &form, source);
+        }
+        let (intake, source) = (self.clone(), source.to_owned());
+        let routed = tokio::task::spawn_blocking(move || intake.route_now(&body, &form, &source));
+        routed.await.map_err(|error| DoorError::new(ErrorKind::Internal, error.to_string()))?
+    }
+
+    fn route_now(&self, body: &[u8], form: &Form, source: &str) -> Result<Routed, DoorError> {
+        let received_at = Timestamp(self.clock.now_micros());
+        let mut router = Router::new(&*self.devices, self.routing, source, received_at);
+        match form {
+            Form::Json(framing, device) => {
+                json::decode(body, *framing, device.as_deref(), &mut router);
+            }
+            Form::Arrow => arrow::decode(body, &mut router)
+                .map_err(|error| DoorError::new(ErrorKind::Malformed, error.to_string()))?,
+        }
+        Ok(router.finish())
+    }
+}
+
+impl Sink for Intake {
+    async fn submit(&self, payload: Bytes, device: Option<String>) -> Result<(), SinkError> {
+        let form = Form::Json(json::Framing::Detect, device);
+        let routed = self.route(payload, form, "mqtt").await;
+        let Routed { documents, batches, dead_letters, messages, .. } =
+            routed.map_err(|error| SinkError::Stopped(error.to_string()))?;
+        let submission = Submission { documents, batches, dead_letters, messages, tick: None };
+        match self.committer.submit(submission).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Full | CommitError::NoSpace) => Err(SinkError::Busy),
+            Err(error) => Err(SinkError::Stopped(error.to_string())),
+        }
+    }
+}
+
+/// Documents as a submission of their own.
+pub fn documents(documents: Vec<NewDocument>) -> Submission {
+    Submission { documents, ..Submission::default() }
+}
+
+/// A commit's refusal for the one who asked.
+pub fn refused(error: CommitError) -> DoorError {
+    let kind = match &error {
+        CommitError::Full | CommitError::NoSpace | CommitError::Closed | CommitError::Poisoned(_) => {
+            ErrorKind::Unavailable
+        }
+        CommitError::TooLarge { .. } => ErrorKind::TooLarge,
+        CommitError::Refused(_) => ErrorKind::Invalid,
+        CommitError::Ordinal { .. } | CommitError::Unwritable(_) => ErrorKind::Internal,
+    };
+    DoorError::new(kind, error.to_string())
+}

@@ -1,0 +1,120 @@
+//! What SQL can ask besides telemetry: the live views, and tables about the engine itself.
+
+use crate::dataflow::Engine;
+use crate::historian::Historian;
+use crate::ingest::commit::Committer;
+use crate::model::Frame;
+use crate::query::{Contents, SystemTables, ViewSource};
+use crate::views::{Filter, Views};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The live views for SQL.
+pub struct LiveViews(pub Views);
+
+impl ViewSource for LiveViews {
+    fn list(&self) -> Vec<(String, SchemaRef)> {
+        self.0.list().into_iter().map(|view| (view.name.to_string(), view.schema)).collect()
+    }
+
+    fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
+        self.0.snapshot(names, &Filter::default()).map_err(|error| error.to_string())
+    }
+}
+
+/// Where the numbers of the system tables come from, before there is a committer.
+pub struct Status {
+    pub views: Views,
+    pub historian: Arc<Historian>,
+    pub engine: Arc<Mutex<Option<Engine>>>,
+    pub frames: crossbeam_channel::Sender<Frame>,
+}
+
+/// `millstream_*`: what the engine does.
+pub struct Engines {
+    status: Status,
+    committer: Committer,
+}
+
+/// A system table: name, columns of text, columns of numbers.
+const TABLES: [(&str, &[&str], &[&str]); 4] = [
+    ("millstream_operators", &["operator"], &["worker", "id", "activations", "elapsed_ns", "records"]),
+    ("millstream_frontiers", &["room"], &["epoch"]),
+    ("millstream_queues", &["queue", "unit"], &["depth"]),
+    ("millstream_views", &["view"], &["rows", "bytes"]),
+];
+
+impl Status {
+    /// The tables, now that there is a committer.
+    pub fn with(self, committer: Committer) -> Engines {
+        Engines { status: self, committer }
+    }
+}
+
+impl SystemTables for Engines {
+    fn list(&self) -> Vec<(String, SchemaRef)> {
+        TABLES.iter().map(|(name, ..)| ((*name).to_owned(), schema(name))).collect()
+    }
+
+    fn snapshot(&self, names: &[&str]) -> Result<Vec<Vec<RecordBatch>>, String> {
+        let batch = |name: &&str| {
+            let rows = self.rows(name);
+            let texts = TABLES.iter().find(|t| t.0 == *name).map_or(0, |t| t.1.len());
+            let numbers = rows.first().map_or(0, |row| row.1.len());
+            let mut columns: Vec<ArrayRef> = Vec::new();
+            for i in 0..texts {
+                columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.0[i]))));
+            }
+            for i in 0..numbers {
+                columns.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.1[i]))));
+            }
+            if rows.is_empty() {
+                return Ok(Vec::new());
+            }
+            let batch = RecordBatch::try_new(schema(name), columns);
+            batch.map(|batch| vec![batch]).map_err(|error| error.to_string())
+        };
+        names.iter().map(batch).collect()
+    }
+}
+
+impl Engines {
+    fn rows(&self, table: &str) -> Vec<(Vec<String>, Vec<i64>)> {
+        let status = &self.status;
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        match table {
+            "millstream_operators" => {
+                let engine = status.engine.lock().unwrap_or_else(PoisonError::into_inner);
+                let operators = engine.as_ref().map(Engine::operators).unwrap_or_default();
+                let row = |o: crate::dataflow::OperatorStats| {
+                    let numbers = [o.worker as u64, o.id as u64, o.activations, o.elapsed_ns, o.records];
+                    (vec![o.name.to_string()], numbers.map(number).to_vec())
+                };
+                operators.into_iter().map(row).collect()
+            }
+            "millstream_frontiers" => vec![
+                (vec!["log".into()], vec![number(self.committer.durable_epoch().0)]),
+                (vec!["views".into()], vec![number(status.views.epoch().0)]),
+                (vec!["telemetry".into()], vec![number(status.historian.epoch().0)]),
+                (vec!["archive".into()], vec![number(status.historian.archived_epoch().0)]),
+            ],
+            "millstream_queues" => vec![
+                (vec!["commit".into(), "bytes".into()], vec![self.committer.queued_bytes() as i64]),
+                (vec!["dataflow".into(), "frames".into()], vec![status.frames.len() as i64]),
+                (vec!["archive".into(), "points".into()], vec![status.historian.hot_points() as i64]),
+            ],
+            _ => {
+                let views = status.views.list().into_iter();
+                views.map(|v| (vec![v.name.to_string()], vec![v.rows as i64, v.bytes as i64])).collect()
+            }
+        }
+    }
+}
+
+fn schema(table: &str) -> SchemaRef {
+    let (_, texts, numbers) = TABLES.iter().find(|t| t.0 == table).unwrap_or(&TABLES[0]);
+    let text = |name: &&str| Field::new(*name, DataType::Utf8, false);
+    let number = |name: &&str| Field::new(*name, DataType::Int64, false);
+    Arc::new(Schema::new(texts.iter().map(text).chain(numbers.iter().map(number)).collect::<Vec<_>>()))
+}

@@ -1,0 +1,158 @@
+//! `sql` and `verify`: asks a running server, or opens the data directory when none runs.
+
+use super::args::{Common, Format, SqlArgs, VerifyArgs};
+use super::run::Outcome;
+use super::serve::{self, ADDRESS};
+use crate::query::{self, Form};
+use anyhow::{Context, bail};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a server may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Runs a query and writes the answer.
+pub async fn sql(common: &Common, args: &SqlArgs) -> anyhow::Result<Outcome> {
+    let mut out: Box<dyn Write + Send> = match &args.output {
+        Some(path) => {
+            Box::new(File::create(path).with_context(|| format!("create {}", path.display()))?)
+        }
+        None => Box::new(std::io::stdout()),
+    };
+    let data = common.data();
+    match server(args.url.as_deref(), &data) {
+        Some(url) => {
+            let (query, format) = (args.query.clone(), args.format);
+            let asked = tokio::task::spawn_blocking(move || ask_sql(&url, &query, format));
+            out.write_all(&asked.await??)?;
+        }
+        None => {
+            let runtime = offline(common, &data).await?;
+            let answer = runtime.query.sql(&args.query).await.map_err(in_words)?;
+            query::render(answer, args.format.into(), &mut out).await.map_err(in_words)?;
+            tokio::task::spawn_blocking(move || runtime.close()).await??;
+        }
+    }
+    out.flush()?;
+    Ok(Outcome::Done)
+}
+
+/// Verifies the views and prints the report.
+pub async fn verify(common: &Common, args: &VerifyArgs) -> anyhow::Result<Outcome> {
+    let data = common.data();
+    let equal = match server(args.url.as_deref(), &data) {
+        Some(url) => {
+            let views = args.views.clone();
+            tokio::task::spawn_blocking(move || ask_verify(&url, &views)).await??
+        }
+        None => {
+            let runtime = offline(common, &data).await?;
+            let mut report = runtime.verify().await.map_err(in_words)?;
+            report.views.retain(|(view, _)| args.views.is_empty() || args.views.contains(view));
+            print!("{report}");
+            tokio::task::spawn_blocking(move || runtime.close()).await??;
+            report.is_equal()
+        }
+    };
+    Ok(if equal { Outcome::Done } else { Outcome::Differs })
+}
+
+/// The server to ask: the one that was named, or the one that runs on the data directory.
+fn server(url: Option<&str>, data: &Path) -> Option<String> {
+    if let Some(url) = url {
+        return Some(url.trim_end_matches('/').to_owned());
+    }
+    let address = std::fs::read_to_string(data.join(ADDRESS)).ok()?;
+    let url = format!("http://{}", address.trim());
+    // A stale address answers nothing.
+    ureq::get(format!("{url}/health")).call().is_ok().then_some(url)
+}
+
+async fn offline(common: &Common, data: &Path) -> anyhow::Result<crate::app::Runtime> {
+    if !data.join("log").is_dir() {
+        bail!(
+            "no server runs and {} holds no data: start one with `millstream`, or name a directory with --data",
+            data.display()
+        );
+    }
+    let settings = common.settings(data.to_owned(), false);
+    tokio::task::spawn_blocking(move || crate::app::Runtime::open(&settings)).await?
+}
+
+fn ask_sql(url: &str, query: &str, format: Format) -> anyhow::Result<Vec<u8>> {
+    let accept = match format {
+        Format::Json => "application/json",
+        Format::Csv => "text/csv",
+        // The other forms are made here, from what keeps all types.
+        Format::Table | Format::Arrow | Format::Parquet => "application/vnd.apache.arrow.stream",
+    };
+    let body = post(&format!("{url}/api/v1/sql"), accept, "text/plain", query.to_owned())?;
+    if !matches!(format, Format::Table | Format::Parquet) {
+        return Ok(body);
+    }
+    let reader = arrow::ipc::reader::StreamReader::try_new(body.as_slice(), None)?;
+    let mut renderer = query::Renderer::new(format.into(), reader.schema(), Vec::new()).map_err(in_words)?;
+    for batch in reader {
+        renderer.write(&batch?).map_err(in_words)?;
+    }
+    renderer.finish().map_err(in_words)
+}
+
+fn ask_verify(url: &str, views: &[String]) -> anyhow::Result<bool> {
+    let body = if views.is_empty() { "{}".into() } else { serde_json::json!({ "views": views }).to_string() };
+    let answer = post(&format!("{url}/api/v1/verify"), "application/json", "application/json", body)?;
+    let report: serde_json::Value = serde_json::from_slice(&answer)?;
+    println!("verified at epoch {}", report["epoch"]);
+    for view in report["views"].as_array().into_iter().flatten() {
+        let equal = view["equal"] == true;
+        let name = view["view"].as_str().unwrap_or_default();
+        println!("  {name:<22} {} ({} rows)", if equal { "equal" } else { "DIFFERENT" }, view["rows"]);
+        for difference in view["differences"].as_array().into_iter().flatten() {
+            println!("      {}", difference.as_str().unwrap_or_default());
+        }
+    }
+    Ok(report["equal"] == true)
+}
+
+fn post(url: &str, accept: &str, content: &str, body: String) -> anyhow::Result<Vec<u8>> {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build();
+    let request = ureq::Agent::new_with_config(config).post(url).header("accept", accept);
+    let mut answer = request
+        .header("content-type", content)
+        .send(body)
+        .with_context(|| format!("ask {url}"))?;
+    let mut bytes = Vec::new();
+    answer.body_mut().as_reader().read_to_end(&mut bytes)?;
+    if !answer.status().is_success() {
+        let problem: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let detail = problem["detail"].as_str().map(str::to_owned);
+        let hint = problem["hint"].as_str().map(|hint| format!("; {hint}")).unwrap_or_default();
+        let said = detail.unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned());
+        bail!("the server answers {}: {said}{hint}", answer.status());
+    }
+    Ok(bytes)
+}
+
+fn in_words(error: query::Error) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => anyhow::anyhow!("{error}; {hint}"),
+        None => error.into(),
+    }
+}
+
+impl From<Format> for Form {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Table => Self::Table,
+            Format::Json => Self::Json,
+            Format::Csv => Self::Csv,
+            Format::Arrow => Self::Arrow,
+            Format::Parquet => Self::Parquet,
+        }
+    }
+}

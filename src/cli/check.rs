@@ -1,0 +1,54 @@
+//! `check`: validates a folder of documents and runs the tests inside them.
+
+use super::args::{CheckArgs, Common};
+use super::run::Outcome;
+use crate::app::examples;
+use crate::catalog::{Catalog, read_folder};
+use anyhow::{Context, bail};
+
+/// Prints every problem with file, line and column, and every test that fails.
+pub fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Outcome> {
+    let folder = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => common.folder()?.context("name a folder: there is no dataflows/ here")?,
+    };
+    if !folder.is_dir() {
+        bail!("{} is no folder", folder.display());
+    }
+    let (documents, mut problems) = read_folder(&folder);
+    let mut catalog = Catalog::new();
+    for new in &documents {
+        match catalog.assign(new) {
+            Ok(Some(document)) => problems.extend(catalog.apply(&document).err().unwrap_or_default()),
+            Ok(None) => {}
+            // Unless the file told it already, with the place.
+            Err(found) if problems.is_empty() => problems.extend(found),
+            Err(_) => {}
+        }
+    }
+    for problem in &problems {
+        println!("{problem}");
+    }
+    let units = |metric: &str| {
+        let types = catalog.device_types();
+        types.into_iter().find_map(|t| t.document.unit_of(metric).map(str::to_owned))
+    };
+    let (mut run, mut failed) = (0, 0);
+    for asset_type in catalog.asset_types() {
+        for test in &asset_type.document.tests {
+            run += 1;
+            let differs = examples::run(&asset_type.document, test, &units);
+            if !differs.is_empty() {
+                failed += 1;
+                println!("{}: test '{}' fails:", asset_type.key, test.name);
+                differs.iter().for_each(|line| println!("  {line}"));
+            }
+        }
+    }
+    println!(
+        "{} documents, {} problems, {run} tests, {failed} failed",
+        documents.len(),
+        problems.len()
+    );
+    Ok(if problems.is_empty() && failed == 0 { Outcome::Done } else { Outcome::Problems })
+}

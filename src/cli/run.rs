@@ -1,0 +1,106 @@
+//! Reads the command line and runs the command.
+
+use super::args::{Cli, Command, Common};
+use super::{ask, check, demo, replay, serve};
+use crate::app;
+use anyhow::bail;
+use clap::Parser;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Where the data goes when nothing is said.
+const DATA: &str = "millstream-data";
+/// The port of the doors when nothing is said.
+const PORT: u16 = 7_878;
+/// The catalog's folder that is taken when it is there and nothing is said.
+const CATALOG: &str = "dataflows";
+
+/// What a command ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Done,
+    /// A view differs from its query.
+    Differs,
+    /// Documents have problems.
+    Problems,
+}
+
+/// The program: reads the command line, runs, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,millstream=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // TLS clients take the one provider of the process; a second one is never installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(cli));
+            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            outcome
+        }
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Differs) => ExitCode::from(3),
+        Ok(Outcome::Problems) => ExitCode::from(4),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let common = cli.common;
+    if cli.command.is_some() && (cli.demo.once || cli.demo.speed.is_some()) {
+        bail!("--speed and --once before a command belong to the demo: put them behind the command");
+    }
+    match cli.command {
+        None => demo::run(&common, &cli.demo).await,
+        Some(Command::Demo(args)) => demo::run(&common, &args).await,
+        Some(Command::Serve(args)) => serve::run(&common, &args).await,
+        Some(Command::Replay(args)) => replay::run(&common, &args).await,
+        Some(Command::Sql(args)) => ask::sql(&common, &args).await,
+        Some(Command::Verify(args)) => ask::verify(&common, &args).await,
+        Some(Command::Check(args)) => check::run(&common, &args),
+    }
+}
+
+impl Common {
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| DATA.into())
+    }
+
+    /// The address of the doors.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT).into())
+    }
+
+    /// The catalog's folder: the one that was named, or `dataflows` where there is one.
+    pub fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
+        match &self.catalog {
+            Some(folder) if !folder.is_dir() => {
+                bail!("{} is no folder: --catalog wants one laid out like dataflows/", folder.display())
+            }
+            Some(folder) => Ok(Some(folder.clone())),
+            None => Ok(Some(PathBuf::from(CATALOG)).filter(|folder| folder.is_dir())),
+        }
+    }
+
+    /// Settings of a runtime on this data directory.
+    pub fn settings(&self, data: PathBuf, live: bool) -> app::Settings {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        app::Settings {
+            data,
+            workers: self.workers.unwrap_or((cores / 2).max(1)),
+            unknown_devices: self.unknown_devices.into(),
+            live,
+        }
+    }
+}
