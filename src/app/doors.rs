@@ -124,7 +124,10 @@ impl Doors for RuntimeDoors {
         Health {
             status: if failure.is_some() { HealthStatus::Failing } else { HealthStatus::Ok },
             epoch: self.runtime.views.epoch().0,
-            details: details.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<BTreeMap<_, _>>(),
+            details: details
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect::<BTreeMap<_, _>>(),
         }
     }
 }
@@ -153,7 +156,10 @@ fn missing(kind: Kind, key: &str) -> DoorError {
 }
 
 fn faulty(problems: &[Problem]) -> DoorError {
-    let mut error = DoorError::new(ErrorKind::Invalid, format!("the document has {} problem(s)", problems.len()));
+    let mut error = DoorError::new(
+        ErrorKind::Invalid,
+        format!("the document has {} problem(s)", problems.len()),
+    );
     error.problems = problems
         .iter()
         .map(|problem| DocumentProblem {

@@ -101,7 +101,8 @@ impl Feed {
         let mut router = Router::new(&*self.devices, self.routing, source, step.tick);
         let routed = recording.columns().route(&step.rows, &mut router);
         routed.with_context(|| recording.path().display().to_string())?;
-        let Routed { documents, batches, dead_letters, rejected, messages, points } = router.finish();
+        let Routed { documents, batches, dead_letters, rejected, messages, points } =
+            router.finish();
         let progress = &self.progress;
         progress.rows.fetch_add(step.rows.num_rows() as u64, Ordering::Relaxed);
         progress.points.fetch_add(points as u64, Ordering::Relaxed);

@@ -62,7 +62,8 @@ pub fn watch(runtime: Arc<Runtime>, data: PathBuf, folder: PathBuf) -> anyhow::R
         // The thread below is gone only at shutdown.
         let _ = sender.send(event);
     })?;
-    watcher.watch(&folder, RecursiveMode::Recursive)
+    watcher
+        .watch(&folder, RecursiveMode::Recursive)
         .with_context(|| format!("watch {}", folder.display()))?;
     let thread = std::thread::Builder::new().name("catalog-folder".into());
     thread.spawn(move || {

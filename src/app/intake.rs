@@ -47,19 +47,27 @@ impl Intake {
     }
 
     /// Takes a body; returns when its points are durable and visible.
-    pub async fn take(&self, body: Bytes, form: Form, source: &str) -> Result<IngestAnswer, DoorError> {
+    pub async fn take(
+        &self,
+        body: Bytes,
+        form: Form,
+        source: &str,
+    ) -> Result<IngestAnswer, DoorError> {
         let Routed { documents, batches, dead_letters, rejected, messages, points } =
             self.route(body, form, source).await?;
         let mut answer = IngestAnswer {
             message_id: uuid::Uuid::now_v7().to_string(),
             accepted: points as u64,
             duplicates: 0,
-            rejected: rejected.into_iter().map(|r| Rejected {
-                index: u64::from(r.index),
-                metric: r.metric,
-                reason: r.reason.code().to_owned(),
-                detail: r.detail,
-            }).collect(),
+            rejected: rejected
+                .into_iter()
+                .map(|r| Rejected {
+                    index: u64::from(r.index),
+                    metric: r.metric,
+                    reason: r.reason.code().to_owned(),
+                    detail: r.detail,
+                })
+                .collect(),
         };
         if batches.is_empty() && dead_letters.is_empty() && documents.is_empty() {
             return Ok(answer);
@@ -130,9 +138,10 @@ pub fn documents(documents: Vec<NewDocument>) -> Submission {
 /// A commit's refusal for the one who asked.
 pub fn refused(error: CommitError) -> DoorError {
     let kind = match &error {
-        CommitError::Full | CommitError::NoSpace | CommitError::Closed | CommitError::Poisoned(_) => {
-            ErrorKind::Unavailable
-        }
+        CommitError::Full
+        | CommitError::NoSpace
+        | CommitError::Closed
+        | CommitError::Poisoned(_) => ErrorKind::Unavailable,
         CommitError::TooLarge { .. } => ErrorKind::TooLarge,
         CommitError::Refused(_) => ErrorKind::Invalid,
         CommitError::Ordinal { .. } | CommitError::Unwritable(_) => ErrorKind::Internal,

@@ -208,7 +208,11 @@ fn replay(
             for document in &frame.documents {
                 catalog.apply(document).map_err(|problems| {
                     let what = problems.first().map(ToString::to_string).unwrap_or_default();
-                    anyhow!("the log has a document that does not apply: {} '{}': {what}", document.kind, document.key)
+                    anyhow!(
+                        "the log has a document that does not apply: {} '{}': {what}",
+                        document.kind,
+                        document.key
+                    )
                 })?;
             }
         }

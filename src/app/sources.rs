@@ -39,7 +39,11 @@ pub struct Engines {
 
 /// A system table: name, columns of text, columns of numbers.
 const TABLES: [(&str, &[&str], &[&str]); 4] = [
-    ("millstream_operators", &["operator"], &["worker", "id", "activations", "elapsed_ns", "records"]),
+    (
+        "millstream_operators",
+        &["operator"],
+        &["worker", "id", "activations", "elapsed_ns", "records"],
+    ),
     ("millstream_frontiers", &["room"], &["epoch"]),
     ("millstream_queues", &["queue", "unit"], &["depth"]),
     ("millstream_views", &["view"], &["rows", "bytes"]),
@@ -88,7 +92,8 @@ impl Engines {
                 let engine = status.engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let operators = engine.as_ref().map(Engine::operators).unwrap_or_default();
                 let row = |o: crate::dataflow::OperatorStats| {
-                    let numbers = [o.worker as u64, o.id as u64, o.activations, o.elapsed_ns, o.records];
+                    let numbers =
+                        [o.worker as u64, o.id as u64, o.activations, o.elapsed_ns, o.records];
                     (vec![o.name.to_string()], numbers.map(number).to_vec())
                 };
                 operators.into_iter().map(row).collect()
@@ -102,11 +107,16 @@ impl Engines {
             "millstream_queues" => vec![
                 (vec!["commit".into(), "bytes".into()], vec![self.committer.queued_bytes() as i64]),
                 (vec!["dataflow".into(), "frames".into()], vec![status.frames.len() as i64]),
-                (vec!["archive".into(), "points".into()], vec![status.historian.hot_points() as i64]),
+                (
+                    vec!["archive".into(), "points".into()],
+                    vec![status.historian.hot_points() as i64],
+                ),
             ],
             _ => {
                 let views = status.views.list().into_iter();
-                views.map(|v| (vec![v.name.to_string()], vec![v.rows as i64, v.bytes as i64])).collect()
+                views
+                    .map(|v| (vec![v.name.to_string()], vec![v.rows as i64, v.bytes as i64]))
+                    .collect()
             }
         }
     }
@@ -116,5 +126,7 @@ fn schema(table: &str) -> SchemaRef {
     let (_, texts, numbers) = TABLES.iter().find(|t| t.0 == table).unwrap_or(&TABLES[0]);
     let text = |name: &&str| Field::new(*name, DataType::Utf8, false);
     let number = |name: &&str| Field::new(*name, DataType::Int64, false);
-    Arc::new(Schema::new(texts.iter().map(text).chain(numbers.iter().map(number)).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        texts.iter().map(text).chain(numbers.iter().map(number)).collect::<Vec<_>>(),
+    ))
 }

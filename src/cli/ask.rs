@@ -93,7 +93,8 @@ fn ask_sql(url: &str, query: &str, format: Format) -> anyhow::Result<Vec<u8>> {
         return Ok(body);
     }
     let reader = arrow::ipc::reader::StreamReader::try_new(body.as_slice(), None)?;
-    let mut renderer = query::Renderer::new(format.into(), reader.schema(), Vec::new()).map_err(in_words)?;
+    let mut renderer =
+        query::Renderer::new(format.into(), reader.schema(), Vec::new()).map_err(in_words)?;
     for batch in reader {
         renderer.write(&batch?).map_err(in_words)?;
     }
@@ -101,14 +102,23 @@ fn ask_sql(url: &str, query: &str, format: Format) -> anyhow::Result<Vec<u8>> {
 }
 
 fn ask_verify(url: &str, views: &[String]) -> anyhow::Result<bool> {
-    let body = if views.is_empty() { "{}".into() } else { serde_json::json!({ "views": views }).to_string() };
-    let answer = post(&format!("{url}/api/v1/verify"), "application/json", "application/json", body)?;
+    let body = if views.is_empty() {
+        "{}".into()
+    } else {
+        serde_json::json!({ "views": views }).to_string()
+    };
+    let answer =
+        post(&format!("{url}/api/v1/verify"), "application/json", "application/json", body)?;
     let report: serde_json::Value = serde_json::from_slice(&answer)?;
     println!("verified at epoch {}", report["epoch"]);
     for view in report["views"].as_array().into_iter().flatten() {
         let equal = view["equal"] == true;
         let name = view["view"].as_str().unwrap_or_default();
-        println!("  {name:<22} {} ({} rows)", if equal { "equal" } else { "DIFFERENT" }, view["rows"]);
+        println!(
+            "  {name:<22} {} ({} rows)",
+            if equal { "equal" } else { "DIFFERENT" },
+            view["rows"]
+        );
         for difference in view["differences"].as_array().into_iter().flatten() {
             println!("      {}", difference.as_str().unwrap_or_default());
         }
@@ -122,10 +132,8 @@ fn post(url: &str, accept: &str, content: &str, body: String) -> anyhow::Result<
         .timeout_global(Some(PATIENCE))
         .build();
     let request = ureq::Agent::new_with_config(config).post(url).header("accept", accept);
-    let mut answer = request
-        .header("content-type", content)
-        .send(body)
-        .with_context(|| format!("ask {url}"))?;
+    let mut answer =
+        request.header("content-type", content).send(body).with_context(|| format!("ask {url}"))?;
     let mut bytes = Vec::new();
     answer.body_mut().as_reader().read_to_end(&mut bytes)?;
     if !answer.status().is_success() {

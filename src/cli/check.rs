@@ -19,7 +19,9 @@ pub fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Outcome> {
     let mut catalog = Catalog::new();
     for new in &documents {
         match catalog.assign(new) {
-            Ok(Some(document)) => problems.extend(catalog.apply(&document).err().unwrap_or_default()),
+            Ok(Some(document)) => {
+                problems.extend(catalog.apply(&document).err().unwrap_or_default())
+            }
             Ok(None) => {}
             // Unless the file told it already, with the place.
             Err(found) if problems.is_empty() => problems.extend(found),

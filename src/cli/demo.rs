@@ -50,7 +50,10 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
     let doors = serve::open_doors(&runtime, common.listen(), &data).await?;
     let address = doors.address;
     let files = recordings(&data)?;
-    println!("Replaying real oil wells (Petrobras 3W, CC BY 4.0) at {speed} into {}", data.display());
+    println!(
+        "Replaying real oil wells (Petrobras 3W, CC BY 4.0) at {speed} into {}",
+        data.display()
+    );
     println!("Doors: http://{address}   docs: http://{address}/docs");
     println!("Try:   curl -N 'http://{address}/api/v1/views/asset_health/changes'");
     println!(

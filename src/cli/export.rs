@@ -21,7 +21,8 @@ pub fn views(runtime: &Runtime, folder: &Path) -> anyhow::Result<()> {
         let path = folder.join(format!("{}.parquet", info.name));
         let write = || {
             let file = File::create(&path)?;
-            let mut writer = ArrowWriter::try_new(file, info.schema.clone(), Some(properties.clone()))?;
+            let mut writer =
+                ArrowWriter::try_new(file, info.schema.clone(), Some(properties.clone()))?;
             batches.iter().try_for_each(|batch| writer.write(batch))?;
             writer.close()?;
             anyhow::Ok(())

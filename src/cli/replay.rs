@@ -64,7 +64,8 @@ fn directory(common: &Common) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
     if let Some(data) = &common.data {
         return Ok((data.clone(), None));
     }
-    let name = format!("millstream-replay-{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
+    let name =
+        format!("millstream-replay-{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
     let folder = std::env::temp_dir().join(name);
     Ok((folder.clone(), Some(folder)))
 }

@@ -31,7 +31,8 @@ pub enum Outcome {
 /// The program: reads the command line, runs, and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,millstream=info"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,millstream=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // TLS clients take the one provider of the process; a second one is never installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -58,7 +59,9 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let common = cli.common;
     if cli.command.is_some() && (cli.demo.once || cli.demo.speed.is_some()) {
-        bail!("--speed and --once before a command belong to the demo: put them behind the command");
+        bail!(
+            "--speed and --once before a command belong to the demo: put them behind the command"
+        );
     }
     match cli.command {
         None => demo::run(&common, &cli.demo).await,
@@ -86,7 +89,10 @@ impl Common {
     pub fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
         match &self.catalog {
             Some(folder) if !folder.is_dir() => {
-                bail!("{} is no folder: --catalog wants one laid out like dataflows/", folder.display())
+                bail!(
+                    "{} is no folder: --catalog wants one laid out like dataflows/",
+                    folder.display()
+                )
             }
             Some(folder) => Ok(Some(folder.clone())),
             None => Ok(Some(PathBuf::from(CATALOG)).filter(|folder| folder.is_dir())),

@@ -85,10 +85,12 @@ pub async fn open_doors(
         format!("listen on {listen}: choose another address with --listen, port 0 takes a free one")
     })?;
     let address = listener.local_addr()?;
-    let metrics = PrometheusBuilder::new().install_recorder().context("install the metrics recorder")?;
+    let metrics =
+        PrometheusBuilder::new().install_recorder().context("install the metrics recorder")?;
     let doors = Arc::new(RuntimeDoors::new(Arc::clone(runtime), metrics));
     let file = data.join(ADDRESS);
-    std::fs::write(&file, address.to_string()).with_context(|| format!("write {}", file.display()))?;
+    std::fs::write(&file, address.to_string())
+        .with_context(|| format!("write {}", file.display()))?;
     let serving = crate::serve::serve(
         listener,
         Arc::clone(&doors) as Arc<dyn crate::serve::Doors>,

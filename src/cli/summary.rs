@@ -41,7 +41,8 @@ impl Summary {
     /// Starts to print the progress of a feed into a runtime, to standard error.
     pub fn start(runtime: &Arc<Runtime>, fed: Arc<Fed>) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(1_000), target);
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent}% {msg}") {
             bar.set_style(style);
@@ -119,7 +120,8 @@ fn line(fed: &Fed, views: &Views, rate: f64, elapsed: Duration) -> String {
 
 fn glances(views: &Views) -> BTreeMap<String, Glance> {
     let mut glances: BTreeMap<String, Glance> = BTreeMap::new();
-    let Ok((_, contents)) = views.snapshot(&["asset_health", "threshold_states"], &Filter::default())
+    let Ok((_, contents)) =
+        views.snapshot(&["asset_health", "threshold_states"], &Filter::default())
     else {
         return glances;
     };

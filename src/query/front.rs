@@ -6,8 +6,9 @@ use super::limits::{Limits, STACK_BYTES};
 use super::session::{self, Tables};
 use super::source::{SystemTables, ViewSource};
 use super::statement;
+use super::verify::{Report, verify};
 use crate::historian::Historian;
-use crate::model::Epoch;
+use crate::model::{Document, Epoch};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -71,6 +72,20 @@ impl Query {
         let (stream, epoch) =
             planned.map_err(|error| Error::failed(format!("planning: {error}")))??;
         Ok(Answer::start(runtime.handle(), stream, epoch, limits, (deadline, permit)))
+    }
+
+    /// Recomputes every view from `telemetry` and compares, at one epoch. `documents` are the
+    /// current versions of the catalog's documents.
+    ///
+    /// Reads all of telemetry, so it takes its time, which is not limited; memory is that of the
+    /// views and of the series of some hundred assets.
+    pub async fn verify(&self, documents: Vec<Document>) -> Result<Report, Error> {
+        let inner = Arc::clone(&self.inner);
+        let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
+        let task = runtime.spawn(async move {
+            verify(&inner.tables, &inner.env, &inner.limits, &documents).await
+        });
+        task.await.map_err(|error| Error::failed(format!("verifying: {error}")))?
     }
 }
 

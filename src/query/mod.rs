@@ -17,6 +17,7 @@ mod session;
 mod answer;
 mod front;
 mod render;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -27,3 +28,4 @@ pub use front::Query;
 pub use limits::Limits;
 pub use render::{Form, Renderer, render};
 pub use source::{Contents, NoSystemTables, SystemTables, ViewSource};
+pub use verify::{Difference, Finding, Report};

@@ -100,7 +100,7 @@ pub(super) async fn open(
 
 /// Views and telemetry at one epoch. The archive gets every epoch before the views do, so the
 /// views' epoch is asked of it; when it has moved past that already, the views follow at once.
-async fn snapshot(
+pub(super) async fn snapshot(
     tables: &Tables,
     views: &[&str],
     telemetry: bool,
@@ -153,7 +153,7 @@ fn memory(schema: SchemaRef, batches: Vec<arrow::array::RecordBatch>) -> Result<
     MemTable::try_new(schema, vec![batches]).map_err(|error| Error::from_datafusion(&error))
 }
 
-fn register(
+pub(super) fn register(
     context: &SessionContext,
     name: &str,
     table: Arc<dyn TableProvider>,

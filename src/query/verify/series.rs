@@ -1,0 +1,191 @@
+//! The whole series of one asset: a row for each event time at which it has a point.
+
+use super::rules::{Derivation, Input, Rules};
+use crate::expr::Compiled;
+use crate::model::{DataType, Quality, Value};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::datatypes::{DataType as Arrow, Float64Type, Int64Type};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A value at an event time.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Point {
+    pub value: Value,
+    pub quality: Quality,
+}
+
+/// A point as telemetry has it.
+#[derive(Clone, Debug)]
+pub(super) struct Accepted {
+    pub epoch: u64,
+    pub event_time: i64,
+    pub slot: usize,
+    pub point: Point,
+}
+
+/// Rows in event-time order.
+pub(super) struct Series {
+    types: Vec<DataType>,
+    pub times: Vec<i64>,
+    /// By slot, then row: the metric's own point.
+    pub own: Vec<Vec<Option<Point>>>,
+    /// By slot, then row: the newest point at or before the row.
+    pub as_of: Vec<Vec<Option<Point>>>,
+    /// Expressions that failed: source, row and message.
+    pub errors: Vec<(String, usize, String)>,
+}
+
+/// Leaves out the points that came too late for the views: those older, by more than the hot
+/// horizon, than the newest point of earlier epochs. Returns how many those are.
+pub(super) fn drop_late(points: &mut Vec<Accepted>, hot_horizon: i64) -> usize {
+    points.sort_by_key(|point| point.epoch);
+    let all = points.len();
+    let (mut newest_before, mut newest, mut epoch) = (None, None, None);
+    points.retain(|point| {
+        if epoch != Some(point.epoch) {
+            (epoch, newest_before) = (Some(point.epoch), newest);
+        }
+        newest = newest.max(Some(point.event_time));
+        newest_before
+            .is_none_or(|newest: i64| point.event_time >= newest.saturating_sub(hot_horizon))
+    });
+    all - points.len()
+}
+
+impl Series {
+    /// The series of these points, derived metrics included.
+    pub(super) fn of(points: Vec<Accepted>, rules: &Rules) -> Self {
+        let mut rows: BTreeMap<i64, Vec<(usize, Point)>> = BTreeMap::new();
+        for Accepted { event_time, slot, point, .. } in points {
+            rows.entry(event_time).or_default().push((slot, point));
+        }
+        let slots = rules.layout.slots.len();
+        let mut own = vec![vec![None; rows.len()]; slots];
+        let mut times = Vec::with_capacity(rows.len());
+        for (row, (time, points)) in rows.into_iter().enumerate() {
+            times.push(time);
+            for (slot, point) in points {
+                own[slot][row] = Some(point);
+            }
+        }
+        let as_of = own.iter().map(|own| held(own)).collect();
+        let types = rules.layout.slots.iter().map(|slot| slot.data_type).collect();
+        let mut series = Self { types, times, own, as_of, errors: Vec::new() };
+        let mut settled: Vec<bool> = (0..slots).map(|slot| slot < rules.layout.measured).collect();
+        let mut waiting: Vec<&Derivation> = rules.derived.iter().collect();
+        while !waiting.is_empty() {
+            let ready = |derived: &&Derivation| {
+                derived.expr.inputs().iter().chain(&derived.trigger).all(|slot| settled[*slot])
+            };
+            // The catalog refuses cycles; without this a damaged document would never end.
+            let Some(next) = waiting.iter().position(ready) else { break };
+            let derived = waiting.remove(next);
+            series.derive(derived, &rules.layout.slots[derived.slot].name);
+            settled[derived.slot] = true;
+        }
+        series
+    }
+
+    /// The value of a metric as of a row, unless it is bad.
+    pub(super) fn usable(&self, slot: usize, row: usize) -> Option<&Value> {
+        let point = self.as_of[slot][row].as_ref()?;
+        (!point.quality.is_bad()).then_some(&point.value)
+    }
+
+    /// The values of an expression in all rows.
+    pub(super) fn evaluate(&mut self, source: &str, expr: &Compiled) -> Vec<Option<Value>> {
+        let rows = self.times.len();
+        let columns: Vec<ArrayRef> = expr.inputs().iter().map(|slot| self.column(*slot)).collect();
+        let (values, errors) = expr.evaluate_rows(&columns, rows);
+        self.errors.extend(errors.into_iter().map(|(row, e)| (source.into(), row, e.to_string())));
+        values_of(&values)
+    }
+
+    /// The values that a rule looks at in all rows.
+    pub(super) fn look(&mut self, input: &Input) -> Vec<Option<Value>> {
+        match input {
+            Input::Metric(slot) => {
+                (0..self.times.len()).map(|row| self.usable(*slot, row).cloned()).collect()
+            }
+            Input::Expression(source, expr) => self.evaluate(source, expr),
+        }
+    }
+
+    /// A derived metric has a point where one of its triggers has, and where there is a value.
+    fn derive(&mut self, derived: &Derivation, name: &str) {
+        let values = self.evaluate(name, &derived.expr);
+        for (row, value) in values.into_iter().enumerate() {
+            let triggered = derived.trigger.iter().any(|slot| self.own[*slot][row].is_some());
+            let Some(value) = value.filter(|_| triggered) else { continue };
+            let mut quality = Quality::GOOD;
+            for slot in derived.expr.inputs() {
+                if let Some(point) = &self.as_of[*slot][row] {
+                    quality = quality.worst(point.quality);
+                }
+            }
+            self.own[derived.slot][row] = Some(Point { value, quality });
+        }
+        self.as_of[derived.slot] = held(&self.own[derived.slot]);
+    }
+
+    fn column(&self, slot: usize) -> ArrayRef {
+        let values = (0..self.times.len()).map(|row| self.usable(slot, row));
+        match self.types[slot] {
+            DataType::Double => Arc::new(Float64Array::from_iter(values.map(|v| match v {
+                Some(Value::Double(x)) => Some(*x),
+                _ => None,
+            }))),
+            DataType::Integer => Arc::new(Int64Array::from_iter(values.map(|v| match v {
+                Some(Value::Integer(x)) => Some(*x),
+                _ => None,
+            }))),
+            DataType::Bool => Arc::new(BooleanArray::from_iter(values.map(|v| match v {
+                Some(Value::Bool(x)) => Some(*x),
+                _ => None,
+            }))),
+            DataType::String => Arc::new(StringArray::from_iter(values.map(|v| match v {
+                Some(Value::String(x)) => Some(x.as_ref()),
+                _ => None,
+            }))),
+        }
+    }
+}
+
+/// Each row's newest point at or before it.
+fn held(own: &[Option<Point>]) -> Vec<Option<Point>> {
+    let mut last = None;
+    let mut rows = Vec::with_capacity(own.len());
+    for point in own {
+        if point.is_some() {
+            last.clone_from(point);
+        }
+        rows.push(last.clone());
+    }
+    rows
+}
+
+fn values_of(array: &ArrayRef) -> Vec<Option<Value>> {
+    let value = |row: usize| {
+        if array.is_null(row) {
+            return None;
+        }
+        Some(match array.data_type() {
+            Arrow::Int64 => Value::Integer(array.as_primitive::<Int64Type>().value(row)),
+            Arrow::Boolean => Value::Bool(array.as_boolean().value(row)),
+            Arrow::Utf8 => Value::String(array.as_string::<i32>().value(row).into()),
+            _ => Value::Double(array.as_primitive::<Float64Type>().value(row)),
+        })
+    };
+    (0..array.len()).map(value).collect()
+}
+
+/// The value as a number: bools count as 1 and 0, states are none.
+pub(super) fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Double(x) => Some(*x),
+        Value::Integer(x) => Some(*x as f64),
+        Value::Bool(x) => Some(f64::from(u8::from(*x))),
+        Value::String(_) => None,
+    }
+}
