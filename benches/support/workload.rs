@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::TimestampMicrosecondType;
 use millstream::catalog::{Catalog, read_folder};
-use millstream::model::{Batch, DataType, Document, Epoch, Frame, Timestamp};
+use millstream::model::{Batch, DataType, Document, Epoch, Frame, NewDocument, Timestamp};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub fn documents(batches: &[Batch]) -> Vec<Document> {
     assert!(problems.is_empty(), "{problems:?}");
     let mut catalog = Catalog::new();
     let mut documents = Vec::new();
-    let mut publish = |catalog: &mut Catalog, new| {
+    let mut publish = |catalog: &mut Catalog, new: &NewDocument| {
         if let Some(document) = catalog.assign(new).unwrap() {
             catalog.apply(&document).unwrap();
             documents.push(document);

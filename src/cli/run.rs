@@ -5,6 +5,7 @@ use super::{ask, check, demo, replay, serve};
 use crate::app;
 use anyhow::bail;
 use clap::Parser;
+use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
