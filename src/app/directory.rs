@@ -33,6 +33,16 @@ impl Devices {
         metrics
     }
 
+    fn known(&self, catalog: &Catalog, key: &str) -> Option<DeviceShape> {
+        let device = catalog.device_named(key)?;
+        // The strictest of the assets that the device feeds.
+        let skews = catalog.links_of(key).filter_map(|link| {
+            let asset = catalog.asset(link.asset)?;
+            skew(catalog, &catalog.asset_type(asset.asset_type)?.key)
+        });
+        Some(self.shape(&device.device_type, skews.min()))
+    }
+
     fn shape(
         &self,
         device_type: &DeviceTypeEntry,

@@ -2,7 +2,7 @@
 
 use super::args::{Common, Format, SqlArgs, VerifyArgs};
 use super::run::Outcome;
-use super::serve::{self, ADDRESS};
+use super::serve::ADDRESS;
 use crate::query::{self, Form};
 use anyhow::{Context, bail};
 use std::fs::File;
