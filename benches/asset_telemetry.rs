@@ -3,8 +3,10 @@
 //! Prints throughput with all ticks queued, and the latency of a tick when each waits for the one
 //! before. With `MILLSTREAM_BASELINE` naming a program that runs the same workload on one thread,
 //! runs it in between and prints the ratios.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 #[path = "support/workload.rs"]
+#[expect(dead_code, reason = "other benches use the rest")]
 mod workload;
 
 use millstream::dataflow::Engine;

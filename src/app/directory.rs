@@ -33,6 +33,16 @@ impl Devices {
         metrics
     }
 
+    fn known(&self, catalog: &Catalog, key: &str) -> Option<DeviceShape> {
+        let device = catalog.device_named(key)?;
+        // The strictest of the assets that the device feeds.
+        let skews = catalog.links_of(key).filter_map(|link| {
+            let asset = catalog.asset(link.asset)?;
+            skew(catalog, &catalog.asset_type(asset.asset_type)?.key)
+        });
+        Some(self.shape(&device.device_type, skews.min()))
+    }
+
     fn shape(
         &self,
         device_type: &DeviceTypeEntry,
@@ -46,17 +56,15 @@ impl Devices {
 impl Directory for Devices {
     fn device(&self, key: &str) -> Option<DeviceShape> {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let device = catalog.device_named(key)?;
-        // The strictest of the assets that the device feeds.
-        let skews = catalog.links_of(key).filter_map(|link| {
-            let asset = catalog.asset(link.asset)?;
-            skew(&catalog, &catalog.asset_type(asset.asset_type)?.key)
-        });
-        Some(self.shape(&device.device_type, skews.min()))
+        self.known(&catalog, key)
     }
 
     fn provision(&self, key: &str) -> Option<Provisioned> {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        // Another message may have made the device known since somebody asked for it.
+        if let Some(shape) = self.known(&catalog, key) {
+            return Some(Provisioned { documents: Vec::new(), shape });
+        }
         let documents = catalog.provision(key)?;
         let device = documents.iter().find(|document| document.kind == Kind::Devices)?;
         let device: Device = serde_json::from_str(device.body.as_deref()?).ok()?;

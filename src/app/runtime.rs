@@ -174,7 +174,7 @@ impl Runtime {
     }
 
     /// Stops in order: no more commits, everything committed becomes visible and is archived,
-    /// then the threads end.
+    /// then the threads end. A runtime that is dropped instead stops too, but nobody waits.
     pub fn close(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
         self.committer.clone().close();

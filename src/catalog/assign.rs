@@ -10,6 +10,7 @@ use super::yaml::{element, member};
 use crate::expr::nearest;
 use crate::model::{Document, Kind, NewDocument};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// How many users of a document a problem names.
 const NAMED_USERS: usize = 5;
@@ -49,7 +50,7 @@ impl Catalog {
             Some(last) => (last.id, last.version + 1),
             None => (self.next_id(new.kind), 1),
         };
-        Ok(Some(Document { kind: new.kind, key: new.key.clone(), id, version, body }))
+        Ok(Some(Document { kind: new.kind, key: Arc::clone(&new.key), id, version, body }))
     }
 
     /// What is wrong with a document because of others.

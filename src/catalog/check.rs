@@ -192,11 +192,11 @@ impl Check<'_> {
                 let message = format!("'{}' has a mapping already", mapping.target);
                 self.problem(&target, message);
             }
-            self.from_unit(&path, mapping);
+            self.unit_of_source(&path, mapping);
         }
     }
 
-    fn from_unit(&mut self, path: &str, mapping: &Mapping) {
+    fn unit_of_source(&mut self, path: &str, mapping: &Mapping) {
         let Some(from) = &mapping.from_unit else { return };
         let path = member(path, "from_unit");
         let unit = (self.document.metric_definitions.get(&mapping.target))

@@ -2,7 +2,7 @@
 
 use super::args::{Common, Format, SqlArgs, VerifyArgs};
 use super::run::Outcome;
-use super::serve::{self, ADDRESS};
+use super::serve::ADDRESS;
 use crate::query::{self, Form};
 use anyhow::{Context, bail};
 use std::fs::File;
@@ -30,9 +30,12 @@ pub async fn sql(common: &Common, args: &SqlArgs) -> anyhow::Result<Outcome> {
         }
         None => {
             let runtime = offline(common, &data).await?;
-            let answer = runtime.query.sql(&args.query).await.map_err(in_words)?;
-            query::render(answer, args.format.into(), &mut out).await.map_err(in_words)?;
+            let asked = match runtime.query.sql(&args.query).await {
+                Ok(answer) => query::render(answer, args.format.into(), &mut out).await.map(drop),
+                Err(error) => Err(error),
+            };
             tokio::task::spawn_blocking(move || runtime.close()).await??;
+            asked.map_err(in_words)?;
         }
     }
     out.flush()?;
@@ -49,10 +52,11 @@ pub async fn verify(common: &Common, args: &VerifyArgs) -> anyhow::Result<Outcom
         }
         None => {
             let runtime = offline(common, &data).await?;
-            let mut report = runtime.verify().await.map_err(in_words)?;
+            let report = runtime.verify().await;
+            tokio::task::spawn_blocking(move || runtime.close()).await??;
+            let mut report = report.map_err(in_words)?;
             report.views.retain(|(view, _)| args.views.is_empty() || args.views.contains(view));
             print!("{report}");
-            tokio::task::spawn_blocking(move || runtime.close()).await??;
             report.is_equal()
         }
     };

@@ -8,6 +8,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Writes all views at one epoch. Files of the same names are replaced.
 pub fn views(runtime: &Runtime, folder: &Path) -> anyhow::Result<()> {
@@ -22,7 +23,7 @@ pub fn views(runtime: &Runtime, folder: &Path) -> anyhow::Result<()> {
         let write = || {
             let file = File::create(&path)?;
             let mut writer =
-                ArrowWriter::try_new(file, info.schema.clone(), Some(properties.clone()))?;
+                ArrowWriter::try_new(file, Arc::clone(&info.schema), Some(properties.clone()))?;
             batches.iter().try_for_each(|batch| writer.write(batch))?;
             writer.close()?;
             anyhow::Ok(())

@@ -5,6 +5,7 @@ use super::{ask, check, demo, replay, serve};
 use crate::app;
 use anyhow::bail;
 use clap::Parser;
+use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,9 +32,14 @@ pub enum Outcome {
 /// The program: reads the command line, runs, and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,millstream=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let long_running = matches!(cli.command, Some(Command::Serve(_)));
+    let usual = if long_running { "warn,millstream=info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     // TLS clients take the one provider of the process; a second one is never installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

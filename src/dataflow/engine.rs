@@ -62,7 +62,7 @@ impl Engine {
         let (progress_tx, progress_rx) = crossbeam_channel::bounded(1);
         let mut queues = Vec::with_capacity(workers);
         let mut doors = Vec::with_capacity(workers);
-        for index in 0..workers {
+        for (index, stats) in stats.iter().enumerate() {
             let (tx, rx) = crossbeam_channel::bounded::<Slice>(SLICES_QUEUED);
             queues.push(tx);
             doors.push(Some(Doors {
@@ -70,7 +70,7 @@ impl Engine {
                 outputs: outputs.clone(),
                 progress: (index == 0).then(|| progress_tx.clone()),
                 shared: Arc::clone(&shared),
-                stats: Arc::clone(&stats[index]),
+                stats: Arc::clone(stats),
                 hook,
             }));
         }

@@ -116,7 +116,7 @@ impl FromStr for Duration {
         let micros = span
             .total(jiff::SpanTotal::from(jiff::Unit::Microsecond).days_are_24_hours())
             .map_err(|_| refused())?;
-        if micros < 0.0 || micros > 9e18 {
+        if !(0.0..=9e18).contains(&micros) {
             return Err(refused());
         }
         Ok(Self(micros.round() as i64))

@@ -24,7 +24,7 @@ pub(super) fn delta(
     envelope: Envelope,
 ) -> Result<Option<RecordBatch>, ArrowError> {
     let schema = delta_schema(view, envelope);
-    let mut out = Out { batches: Batches::new(schema.clone(), usize::MAX), envelope };
+    let mut out = Out { batches: Batches::new(SchemaRef::clone(&schema), usize::MAX), envelope };
     match view.table() {
         Some(table) => wide(state, table, filter, &mut out)?,
         None => small(state, view, filter, &mut out)?,

@@ -1,11 +1,11 @@
 //! The assets of one type: takes the rows of an epoch, keeps everything exact, says what changed.
 
-use super::asset::{Asset, slots};
 use super::changes::{Changes, Names};
 use super::evaluate::{Failure, Span, evaluate};
 use super::plan::Plan;
 use super::row::NEVER;
 use super::series::{Placed, Series};
+use super::single::{Asset, slots};
 use super::state::{StateLayout, Steps};
 use super::tables::{Arrivals, Said, Tables};
 use crate::model::{ErrorRow, Quality, Rows, mask_words};

@@ -89,7 +89,7 @@ impl EventPlan {
     fn fire(&self, state: &mut [i64], at: i64) {
         let suppressed = state[3] != NEVER && at < state[3].saturating_add(self.cooldown);
         state[2] = at;
-        state[0] = state[0] & !SUPPRESSED;
+        state[0] &= !SUPPRESSED;
         if suppressed {
             state[0] |= SUPPRESSED;
         } else {

@@ -107,8 +107,8 @@ impl RulePlan {
             let next = deadlines.iter().copied().flatten().min();
             let Some(at) = next.filter(|at| *at <= t) else { break };
             self.change(state, |rule, state| {
-                for i in 0..2 {
-                    if deadlines[i] == Some(at) {
+                for (i, deadline) in deadlines.iter().enumerate() {
+                    if *deadline == Some(at) {
                         rule.fire(level_mut(state, i));
                     }
                 }

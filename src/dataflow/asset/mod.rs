@@ -18,7 +18,7 @@ mod event;
 mod state;
 mod rollup;
 mod score;
-mod asset;
+mod single;
 mod assess;
 mod tables;
 mod version;

@@ -43,14 +43,12 @@ impl HealthPlan {
                     let slot = compiler.metric(part.id, name)?;
                     (Input::Metric(slot), compiler.slot(slot).data_type)
                 }
-                PartInput::Jsonata(text) => (
-                    compiler.hidden(part.id, Source::Jsonata(text), want.clone())?,
-                    expression(condition),
-                ),
-                PartInput::Sql(text) => (
-                    compiler.hidden(part.id, Source::Sql(text), want.clone())?,
-                    expression(condition),
-                ),
+                PartInput::Jsonata(text) => {
+                    (compiler.hidden(part.id, Source::Jsonata(text), want)?, expression(condition))
+                }
+                PartInput::Sql(text) => {
+                    (compiler.hidden(part.id, Source::Sql(text), want)?, expression(condition))
+                }
             };
             let when = part
                 .when

@@ -70,11 +70,15 @@ impl Said {
         consolidate(&mut self.events);
         consolidate(&mut self.occurrences);
         consolidate(&mut self.errors);
-        let events = (!self.events.is_empty()).then(|| Change::Events(self.events));
-        let occurrences =
-            (!self.occurrences.is_empty()).then(|| Change::Occurrences(self.occurrences));
-        let errors = (!self.errors.is_empty()).then(|| Change::Errors(self.errors));
-        out.list.extend([events, occurrences, errors].into_iter().flatten());
+        if !self.events.is_empty() {
+            out.list.push(Change::Events(self.events));
+        }
+        if !self.occurrences.is_empty() {
+            out.list.push(Change::Occurrences(self.occurrences));
+        }
+        if !self.errors.is_empty() {
+            out.list.push(Change::Errors(self.errors));
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! A new version of the document takes effect while assets have state.
 
 use super::assess::TypeState;
-use super::asset::Asset;
 use super::changes::{Changes, Names};
 use super::evaluate::Span;
 use super::event::EventPlan;
@@ -9,6 +8,7 @@ use super::level::RulePlan;
 use super::plan::Plan;
 use super::row::NEVER;
 use super::series::Series;
+use super::single::Asset;
 use super::state::{StateLayout, StateLog};
 use super::tables::Said;
 use crate::model::{Change, Table, mask_words};

@@ -58,10 +58,10 @@ fn resolve(resolver: &mut Resolver, name: &str, values: &[(&str, Value)]) -> Fou
         assert_eq!((rows.asset_type, rows.slots), (Some(TypeId(3)), 6));
         for i in 0..rows.len() {
             assert_eq!((rows.devices[i], rows.times[i], rows.messages[i]), (40, 5, 0));
-            for slot in 0..6 {
+            for (slot, data_type) in SLOTS.iter().enumerate() {
                 let (word, quality) = (rows.words(i)[slot], rows.quality(i)[slot]);
                 if rows.fresh(i)[0] >> slot & 1 == 1 {
-                    found.push((rows.assets[i], slot, SLOTS[slot].value(word), quality));
+                    found.push((rows.assets[i], slot, data_type.value(word), quality));
                 } else {
                     assert_eq!((word, quality), (0, 0));
                 }

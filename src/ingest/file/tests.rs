@@ -132,7 +132,7 @@ fn late_rows_keep_their_place_and_shuffled_files_are_sorted() {
     let mut times: Vec<i64> = (0..20).map(|i| i * 1_000).collect();
     times.insert(12, 3_500);
     let late = write(folder.path(), "late.parquet", &[pump("pump-1", &times)]);
-    let all = play(&[late.clone()], &Settings::default());
+    let all = play(std::slice::from_ref(&late), &Settings::default());
     assert_eq!(all[11], "pump-1: 11000 3500 @ 11000");
     let settings = Settings { order: Order::Sort, ..Settings::default() };
     assert_eq!(play(&[late], &settings)[3], "pump-1: 3000 3500 @ 3500");

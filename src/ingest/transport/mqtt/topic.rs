@@ -59,7 +59,7 @@ impl Template {
                 (Level::Exactly(text), Some(level)) if text == level => {}
                 (Level::Exactly(_), Some(_)) => return None,
                 (Level::Any, Some(_)) => {}
-                (Level::Device, Some(level)) if level.is_empty() => return None,
+                (Level::Device, Some("")) => return None,
                 (Level::Device, Some(level)) => found = Some(level),
             }
         }
