@@ -3,3 +3,11 @@
 
 mod tidy;
 mod mqtt;
+mod support;
+mod http;
+mod restart;
+mod live;
+mod catalog;
+mod cli;
+mod random;
+mod exports;
