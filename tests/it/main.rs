@@ -3,6 +3,7 @@
 
 mod tidy;
 mod mqtt;
+mod mqtt_street;
 mod support;
 mod http;
 mod restart;

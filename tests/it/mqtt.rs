@@ -19,9 +19,9 @@ use tokio::time::{sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Mosquitto with its own folder and port; ends with the value.
-struct Broker {
+pub struct Broker {
     folder: TempDir,
-    port: u16,
+    pub port: u16,
     process: Child,
 }
 
@@ -36,7 +36,7 @@ fn mosquitto() -> PathBuf {
 }
 
 impl Broker {
-    fn start(more: &str, folder: TempDir) -> Self {
+    pub fn start(more: &str, folder: TempDir) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // Started by root, it would change to a user who cannot write to the folder.
         let root = if is_root() { "user root\n" } else { "" };
@@ -64,12 +64,12 @@ impl Broker {
     }
 
     /// Ends the broker in peace, so that it writes its sessions down.
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
         self.process.wait().unwrap();
     }
 
-    fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         self.process = launch(self.folder.path());
         self.wait();
     }
