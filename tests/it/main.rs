@@ -2,3 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod tidy;
+mod mqtt;
+mod mqtt_street;
+mod support;
+mod http;
+mod restart;
+mod live;
+mod catalog;
+mod cli;
+mod random;
+mod exports;
