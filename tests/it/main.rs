@@ -3,10 +3,19 @@
 
 mod tidy;
 mod support;
+mod server;
 mod http;
+mod doors;
 mod restart;
+mod fold;
 mod live;
+mod socket;
 mod catalog;
+mod check;
+mod exports;
+mod recordings;
+mod replay;
 mod cli;
 mod random;
-mod exports;
+mod mqtt;
+mod mqtt_street;
