@@ -78,7 +78,7 @@ fn open(data: &Path) -> Runtime {
 fn replay(data: &Path, file: &Path) -> (Duration, Duration) {
     let runtime = open(data);
     let (cpu, begun) = (cpu(), Instant::now());
-    let files = Files { span: Span(1_000_000), ..Files::default() };
+    let files = Files { span: Span(10_000_000), ..Files::default() };
     let replay = Replay::open(&[file], &files).unwrap();
     Feed::new(&runtime).run(replay, Speed::Max).unwrap();
     runtime.settle().unwrap();

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod tidy;
+mod mqtt;
+mod mqtt_street;
 mod support;
 mod server;
 mod http;
