@@ -97,7 +97,12 @@ impl Doors for RuntimeDoors {
 
     async fn delete_document(&self, kind: Kind, key: &str) -> Result<(), DoorError> {
         self.stored(kind, key)?;
-        self.commit(NewDocument { kind, key: key.into(), body: None }).await
+        let deleted = self.commit(NewDocument { kind, key: key.into(), body: None }).await;
+        deleted.map_err(|error| match error.kind {
+            // The only reason to refuse a deletion: others refer to the document.
+            ErrorKind::Invalid => DoorError { kind: ErrorKind::Conflict, ..error },
+            _ => error,
+        })
     }
 
     async fn verify(&self, views: Option<Vec<String>>) -> Result<Report, DoorError> {

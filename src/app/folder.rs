@@ -4,7 +4,8 @@
 //! a change that came over the wire since. A file that is changed wins again.
 
 use super::runtime::Runtime;
-use crate::catalog::{Problem, read_folder};
+use crate::catalog::{FileDocument, Problem, read_folder};
+use crate::ingest::commit::{CommitError, Refusal};
 use crate::model::{Kind, NewDocument};
 use anyhow::Context;
 use notify::{RecursiveMode, Watcher};
@@ -20,9 +21,10 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// Publishes the documents of a folder that changed since they were published last.
 ///
-/// Files with problems are reported; the documents of the others take effect.
+/// Files with problems are reported, and so are documents that the catalog refuses; all others
+/// take effect. What was refused is tried again the next time.
 pub fn publish(runtime: &Runtime, data: &Path, folder: &Path) -> anyhow::Result<Vec<Problem>> {
-    let (documents, problems) = read_folder(folder);
+    let (documents, mut problems) = read_folder(folder);
     let path = data.join(MEMORY);
     let mut memory: BTreeMap<String, String> = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
@@ -30,12 +32,18 @@ pub fn publish(runtime: &Runtime, data: &Path, folder: &Path) -> anyhow::Result<
     };
     let name = |new: &NewDocument| format!("{}/{}", new.kind, new.key);
     let body = |new: &NewDocument| new.body.as_deref().unwrap_or_default().to_owned();
-    let new: Vec<NewDocument> =
-        documents.into_iter().filter(|new| memory.get(&name(new)) != Some(&body(new))).collect();
-    memory.extend(new.iter().map(|new| (name(new), body(new))));
-    let changed = runtime.publish(new)?;
-    if changed > 0 {
-        tracing::info!(changed, folder = %folder.display(), "catalog documents published");
+    let changed: Vec<FileDocument> = documents
+        .into_iter()
+        .filter(|file| memory.get(&name(&file.document)) != Some(&body(&file.document)))
+        .collect();
+    let refusals = publish_good(runtime, folder, &changed)?;
+    for file in changed {
+        let new = &file.document;
+        let refused = refusals.iter().find(|one| one.kind == new.kind && one.key == new.key);
+        match refused {
+            Some(refusal) => problems.push(file.problem(Problem::at("", refusal.problem.as_str()))),
+            None => drop(memory.insert(name(new), body(new))),
+        }
     }
     let text = serde_json::to_vec(&memory)?;
     let temporary = path.with_extension("tmp");
@@ -43,6 +51,29 @@ pub fn publish(runtime: &Runtime, data: &Path, folder: &Path) -> anyhow::Result<
         .and_then(|()| std::fs::rename(&temporary, &path))
         .with_context(|| format!("write {}", path.display()))?;
     Ok(problems)
+}
+
+/// Publishes what the catalog takes; returns what it refuses.
+fn publish_good(
+    runtime: &Runtime,
+    folder: &Path,
+    files: &[FileDocument],
+) -> anyhow::Result<Vec<Refusal>> {
+    match runtime.publish(files.iter().map(|file| file.document.clone()).collect()) {
+        Ok(0) => Ok(Vec::new()),
+        Ok(changed) => {
+            tracing::info!(changed, folder = %folder.display(), "catalog documents published");
+            Ok(Vec::new())
+        }
+        Err(error) => match error.downcast() {
+            Ok(CommitError::Refused(refusals)) => {
+                runtime.settle()?;
+                Ok(refusals)
+            }
+            Ok(other) => Err(other.into()),
+            Err(error) => Err(error),
+        },
+    }
 }
 
 /// Publishes documents that came with the program.

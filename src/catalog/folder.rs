@@ -3,15 +3,38 @@
 
 use super::problem::Problem;
 use super::read::{MAX_LIST_BYTES, parse};
+use super::yaml::Place;
 use crate::model::{Kind, NewDocument};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// A document, and where in a folder it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileDocument {
+    /// The document.
+    pub document: NewDocument,
+    file: Arc<str>,
+    place: Place,
+}
+
+impl FileDocument {
+    /// A problem of the document as a whole, with its file and place.
+    pub fn problem(&self, problem: Problem) -> Problem {
+        let (line, column) = self.place;
+        Problem {
+            file: Some(Arc::clone(&self.file)),
+            line: Some(line),
+            column: Some(column),
+            ..problem
+        }
+    }
+}
+
 /// Reads a folder: the good documents in the order in which they can be published (types first,
 /// links last, files by name), and every problem. Folders that are missing are empty.
-pub fn read_folder(dir: &Path) -> (Vec<NewDocument>, Vec<Problem>) {
+pub fn read_folder(dir: &Path) -> (Vec<FileDocument>, Vec<Problem>) {
     let mut documents = Vec::new();
     let mut problems = Vec::new();
     let mut first: HashMap<(Kind, Arc<str>), PathBuf> = HashMap::new();
@@ -46,7 +69,11 @@ pub fn read_folder(dir: &Path) -> (Vec<NewDocument>, Vec<Problem>) {
                     continue;
                 }
                 first.insert(identity, path.clone());
-                documents.push(parsed.document);
+                documents.push(FileDocument {
+                    document: parsed.document,
+                    file: path.to_string_lossy().into(),
+                    place: parsed.place,
+                });
             }
         }
     }

@@ -28,7 +28,7 @@ pub use device_type::{
     Asset, Device, DeviceType, Extraction, Identity, Link, ProcessingMode, Provision,
 };
 pub use entry::{AssetEntry, AssetTypeEntry, DeviceEntry, DeviceTypeEntry, LinkEntry};
-pub use folder::read_folder;
+pub use folder::{FileDocument, read_folder};
 pub use layout::{Layout, Slot};
 pub use problem::Problem;
 pub use read::{MAX_DEPTH, MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, MAX_METRICS, parse_yaml};

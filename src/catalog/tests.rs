@@ -638,6 +638,7 @@ fn shipped_documents_are_valid() {
         let (documents, problems) =
             read_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
         assert_eq!(problems, [], "{folder}");
+        let documents: Vec<NewDocument> = documents.into_iter().map(|file| file.document).collect();
         for new in &documents {
             let again = parse_yaml(new.kind, "body", new.body.as_deref().unwrap()).unwrap();
             assert_eq!(again, std::slice::from_ref(new), "the body is canonical");
@@ -660,7 +661,7 @@ fn bench_devices_are_of_one_type_each() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
     let mut catalog = Catalog::new();
     for new in read_folder(&folder).0 {
-        publish(&mut catalog, &new).unwrap();
+        publish(&mut catalog, &new.document).unwrap();
     }
     for number in 0..200 {
         let device = format!("dev-{number:05}");
@@ -690,7 +691,7 @@ fn folders_are_read_in_order_and_keys_are_unique() {
         std::fs::write(path, text).unwrap();
     }
     let (documents, problems) = read_folder(dir.path());
-    let kinds: Vec<Kind> = documents.iter().map(|document| document.kind).collect();
+    let kinds: Vec<Kind> = documents.iter().map(|file| file.document.kind).collect();
     assert_eq!(kinds, Kind::ALL);
     let root = dir.path().display().to_string();
     let problems: Vec<String> =

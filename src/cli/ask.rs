@@ -87,13 +87,15 @@ async fn offline(common: &Common, data: &Path) -> anyhow::Result<crate::app::Run
 
 fn ask_sql(url: &str, query: &str, format: Format) -> anyhow::Result<Vec<u8>> {
     let accept = match format {
-        Format::Json => "application/json",
         Format::Csv => "text/csv",
-        // The other forms are made here, from what keeps all types.
-        Format::Table | Format::Arrow | Format::Parquet => "application/vnd.apache.arrow.stream",
+        // The other forms are made here, from what keeps all types, so that they are the same
+        // without a server.
+        Format::Table | Format::Json | Format::Arrow | Format::Parquet => {
+            "application/vnd.apache.arrow.stream"
+        }
     };
     let body = post(&format!("{url}/api/v1/sql"), accept, "text/plain", query.to_owned())?;
-    if !matches!(format, Format::Table | Format::Parquet) {
+    if matches!(format, Format::Csv | Format::Arrow) {
         return Ok(body);
     }
     let reader = arrow::ipc::reader::StreamReader::try_new(body.as_slice(), None)?;

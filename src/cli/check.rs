@@ -17,15 +17,17 @@ pub fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Outcome> {
     }
     let (documents, mut problems) = read_folder(&folder);
     let mut catalog = Catalog::new();
-    for new in &documents {
-        match catalog.assign(new) {
-            Ok(Some(document)) => {
-                problems.extend(catalog.apply(&document).err().unwrap_or_default())
+    for file in &documents {
+        let found = match catalog.assign(&file.document) {
+            Ok(Some(document)) => catalog.apply(&document).err().unwrap_or_default(),
+            Ok(None) => Vec::new(),
+            Err(found) => found,
+        };
+        for problem in found {
+            // What many documents miss is told once.
+            if problems.iter().all(|told| told.message != problem.message) {
+                problems.push(file.problem(problem));
             }
-            Ok(None) => {}
-            // Unless the file told it already, with the place.
-            Err(found) if problems.is_empty() => problems.extend(found),
-            Err(_) => {}
         }
     }
     for problem in &problems {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// The largest body of telemetry as it comes, before decompression. Beyond: 413.
 pub const BODY_BYTES_ENCODED: usize = 8 << 20;
+/// Of a body that is too large, so much more is read and thrown away before the answer: a client
+/// that is cut off while it writes does not read why. Beyond: the connection is cut.
+pub const BODY_BYTES_DRAINED: usize = 64 << 20;
 /// The largest body of telemetry after decompression. Beyond: 413.
 pub const BODY_BYTES_DECODED: usize = 64 << 20;
 /// The largest catalog document. Beyond: 413.

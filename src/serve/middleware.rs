@@ -1,7 +1,7 @@
 //! What happens to every request: counted, and every error turned into a problem document.
 
 use super::doors::{DoorError, ErrorKind};
-use super::limits::BODY_BYTES_ENCODED;
+use super::limits::{BODY_BYTES_DRAINED, BODY_BYTES_ENCODED};
 use super::problem::PROBLEM_JSON;
 use super::series::{REQUEST_SECONDS, REQUESTS};
 use axum::body::{Body, to_bytes};
@@ -9,6 +9,8 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use futures::StreamExt;
 use std::any::Any;
 use std::error::Error;
 use tokio::time::Instant;
@@ -93,15 +95,38 @@ async fn explain(response: Response, path: &str) -> Response {
 pub(super) async fn limit_encoded(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let refused = || too_large("encoded body", BODY_BYTES_ENCODED).into_response();
-    if content_length(&parts.headers).is_some_and(|length| length > BODY_BYTES_ENCODED as u64) {
+    let length = content_length(&parts.headers).unwrap_or(0);
+    let mut is_too_large = length > BODY_BYTES_ENCODED as u64;
+    if is_too_large && parts.headers.contains_key(header::EXPECT) {
+        // The client waits for leave to send.
         return refused();
     }
-    match to_bytes(body, BODY_BYTES_ENCODED).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Err(error) if is_length_limit(&error) => refused(),
-        Err(error) => DoorError::new(ErrorKind::Malformed, format!("the body broke off: {error}"))
-            .into_response(),
+    let (mut taken, mut drained) = (BytesMut::new(), 0);
+    let mut body = body.into_data_stream();
+    while let Some(part) = body.next().await {
+        match part {
+            Ok(part) if !is_too_large && taken.len() + part.len() <= BODY_BYTES_ENCODED => {
+                taken.extend_from_slice(&part);
+            }
+            Ok(part) => {
+                is_too_large = true;
+                taken = BytesMut::new();
+                drained += part.len();
+                if drained > BODY_BYTES_DRAINED {
+                    return refused();
+                }
+            }
+            Err(_) if is_too_large => return refused(),
+            Err(error) => {
+                let detail = format!("the body broke off: {error}");
+                return DoorError::new(ErrorKind::Malformed, detail).into_response();
+            }
+        }
     }
+    if is_too_large {
+        return refused();
+    }
+    next.run(Request::from_parts(parts, Body::from(taken.freeze()))).await
 }
 
 /// Reads a whole body, up to a limit after decompression.

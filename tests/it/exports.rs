@@ -51,6 +51,13 @@ pub fn assert_same(
         let others = &right[view];
         let differs = rows.iter().zip(others).find(|(row, other)| row != other);
         assert!(differs.is_none(), "{what}: {view}: {differs:#?}");
-        assert_eq!(rows.len(), others.len(), "{what}: {view}");
+        let longer = if rows.len() > others.len() { rows } else { others };
+        let more = longer.get(rows.len().min(others.len()));
+        assert!(
+            more.is_none(),
+            "{what}: {view}: one has {} rows, one has {}: {more:#?}",
+            rows.len(),
+            others.len()
+        );
     }
 }

@@ -59,7 +59,8 @@ async fn a_restart_changes_no_view() {
     assert_eq!(again, telemetry);
     // Duplicates are known across restarts.
     let answer = server.ingest(history().swap_remove(0)).await;
-    assert_eq!(answer["accepted"], 2, "the two corrected values are taken: {answer}");
+    assert_eq!(answer["accepted"], 1, "only the corrected value is taken: {answer}");
+    assert_eq!(answer["duplicates"], 479, "{answer}");
 }
 
 /// Keys of points, and the values that were acknowledged.

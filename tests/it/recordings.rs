@@ -1,0 +1,124 @@
+//! One small recording in all the forms that a file can have.
+
+use crate::support::BASE;
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampSecondArray};
+use arrow::ipc::writer::{FileWriter, StreamWriter};
+use parquet::arrow::ArrowWriter;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A row of the small recording: seconds, device, and its metrics.
+pub struct Row {
+    pub seconds: i64,
+    pub device: &'static str,
+    temperature: Option<f64>,
+    flow: Option<f64>,
+    starts: Option<i64>,
+    state: Option<&'static str>,
+}
+
+/// Ten minutes of two pumps, in order of time.
+pub fn recording() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for step in 0..120_i64 {
+        for device in ["PUMP-1", "PUMP-2"] {
+            let heat = (step * if device == "PUMP-1" { 3 } else { 5 }) % 60;
+            rows.push(Row {
+                seconds: BASE + step * 5,
+                device,
+                temperature: (step % 7 != 3).then_some(45.25 + heat as f64),
+                flow: (step % 2 == 0).then_some(step as f64 * 12.5),
+                starts: (step % 10 == 0).then_some(step / 40),
+                state: (step % 30 == 0).then_some(if step == 60 { "tripped" } else { "running" }),
+            });
+        }
+    }
+    rows.retain(|row| row.temperature.is_some() || row.flow.is_some());
+    rows
+}
+
+pub fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+    RecordBatch::try_from_iter_with_nullable(columns).expect("a batch")
+}
+
+/// A column for each metric.
+pub fn wide(
+    rows: &[Row],
+    names: [&str; 2],
+    time: impl Fn(i64) -> i64,
+    array: impl Fn(Vec<i64>) -> ArrayRef,
+) -> RecordBatch {
+    let times = rows.iter().map(|row| time(row.seconds)).collect();
+    batch(vec![
+        (names[0], array(times)),
+        (names[1], Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.device)))),
+        ("TEMP", Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.temperature)))),
+        ("FLOW", Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.flow)))),
+        ("STARTS", Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.starts)))),
+        ("STATE", Arc::new(StringArray::from_iter(rows.iter().map(|row| row.state)))),
+    ])
+}
+
+/// A row for each point; values as texts, because states are.
+pub fn narrow(rows: &[Row]) -> RecordBatch {
+    let mut points: Vec<(i64, &str, &str, String)> = Vec::new();
+    for row in rows {
+        let mut push = |metric, value: Option<String>| {
+            points.extend(value.map(|value| (row.seconds, row.device, metric, value)));
+        };
+        push("TEMP", row.temperature.map(|value| value.to_string()));
+        push("FLOW", row.flow.map(|value| value.to_string()));
+        push("STARTS", row.starts.map(|value| value.to_string()));
+        push("STATE", row.state.map(str::to_owned));
+    }
+    let texts = |of: fn(&(i64, &'static str, &'static str, String)) -> String| -> ArrayRef {
+        let points: Vec<String> = points
+            .iter()
+            .map(|(time, device, metric, value)| {
+                let device = if *device == "PUMP-1" { "PUMP-1" } else { "PUMP-2" };
+                let metric = ["TEMP", "FLOW", "STARTS", "STATE"]
+                    .into_iter()
+                    .find(|m| m == metric)
+                    .unwrap_or("");
+                of(&(*time, device, metric, value.clone()))
+            })
+            .collect();
+        Arc::new(StringArray::from(points))
+    };
+    batch(vec![
+        ("Timestamp", Arc::new(TimestampSecondArray::from_iter_values(points.iter().map(|p| p.0)))),
+        ("Sensor ID", texts(|point| point.1.to_owned())),
+        ("metric", texts(|point| point.2.to_owned())),
+        ("value", texts(|point| point.3.clone())),
+    ])
+}
+
+pub fn csv(batch: &RecordBatch, path: &Path, delimiter: u8) {
+    let file = File::create(path).expect("a file");
+    let mut writer = arrow::csv::WriterBuilder::new().with_delimiter(delimiter).build(file);
+    writer.write(batch).expect("rows");
+}
+
+pub fn arrow_file(batch: &RecordBatch, path: &Path) {
+    let mut writer = FileWriter::try_new(File::create(path).expect("a file"), &batch.schema())
+        .expect("a writer");
+    writer.write(batch).expect("rows");
+    writer.finish().expect("a file");
+}
+
+pub fn arrow_stream(batch: &RecordBatch, path: &Path) {
+    let mut writer = StreamWriter::try_new(File::create(path).expect("a file"), &batch.schema())
+        .expect("a writer");
+    writer.write(batch).expect("rows");
+    writer.finish().expect("a file");
+}
+
+pub fn parquet(batch: &RecordBatch, path: &Path) {
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).expect("a file"), batch.schema(), None)
+            .expect("a writer");
+    writer.write(batch).expect("rows");
+    writer.close().expect("a file");
+}
