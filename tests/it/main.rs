@@ -19,5 +19,3 @@ mod recordings;
 mod replay;
 mod cli;
 mod random;
-mod mqtt;
-mod mqtt_street;
