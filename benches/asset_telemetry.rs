@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 #[path = "support/workload.rs"]
+#[expect(dead_code, reason = "other benches use the rest")]
 mod workload;
 
 use millstream::dataflow::Engine;

@@ -1,4 +1,5 @@
 //! Bodies to routed batches: JSON and Arrow, eight metrics a row. Elements are metric values.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::ipc::writer::StreamWriter;

@@ -7,6 +7,7 @@
 //!
 //! `MILLSTREAM_BENCH_CONNECTIONS` (256), `MILLSTREAM_BENCH_PIPELINE` (requests that a connection
 //! sends before it waits: 1) and `MILLSTREAM_BENCH_SECONDS` (10) change the load.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 use std::fmt::Write;
 use std::io;

@@ -1,6 +1,7 @@
 //! The log on a real disk: append and fdatasync of frames, and group commit.
 //!
 //! Each sample has a directory of its own, which goes afterwards. `TMPDIR` chooses the disk.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 use arrow::array::{
     ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,

@@ -1,5 +1,6 @@
 //! SQL over an archive of 1 M points: 100 assets, 8 metrics, 1,250 times, one every 10 seconds.
 //! Elements are points of the archive.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use millstream::historian::{Historian, Options};

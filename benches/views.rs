@@ -1,7 +1,9 @@
 //! An epoch into the views: the upserts that a tick of the asset telemetry workload makes, with
 //! 0, 1 and 100 subscribers. Elements are upserted rows.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 #[path = "support/workload.rs"]
+#[expect(dead_code, reason = "other benches use the rest")]
 mod workload;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

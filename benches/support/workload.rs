@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::TimestampMicrosecondType;
 use millstream::catalog::{Catalog, read_folder};
-use millstream::model::{Batch, DataType, Document, Epoch, Frame, NewDocument, Timestamp};
+use millstream::model::{Batch, DataType, Document, Epoch, Frame, Kind, NewDocument, Timestamp};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +48,16 @@ pub fn documents(batches: &[Batch]) -> Vec<Document> {
         }
     }
     documents
+}
+
+/// What a catalog with the workload's types is told of the devices of the batches.
+pub fn devices(batches: &[Batch]) -> Vec<NewDocument> {
+    let of = |document: Document| NewDocument {
+        kind: document.kind,
+        key: document.key,
+        body: document.body,
+    };
+    documents(batches).into_iter().map(of).filter(|new| new.kind > Kind::DeviceTypes).collect()
 }
 
 /// Frames of the workload: the first has the documents, each other one a batch.

@@ -9,13 +9,16 @@ use crate::ingest::route::{KeepRaw, Routed, Router, Settings as Routing};
 use crate::model::Timestamp;
 use crate::replay::{Pace, Progress, Speed};
 use anyhow::{Context, anyhow};
+use arrow::array::RecordBatch;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Steps that may be on their way to the disk.
+/// Submissions that may be on their way to the disk.
 const STEPS_IN_FLIGHT: usize = 64;
+/// Rows of a submission. A step has as many as its span of event time holds.
+const ROWS_AT_ONCE: usize = 16_384;
 
 /// Feeds recordings into a runtime.
 pub struct Feed {
@@ -69,8 +72,10 @@ impl Feed {
             if self.sleep_until(start + due) {
                 return Ok(());
             }
-            let submission = self.submission(&step)?;
-            in_flight.push_back(self.committer.enqueue_blocking(submission)?);
+            for rows in pieces(&step.rows) {
+                let submission = self.submission(&step, &rows)?;
+                in_flight.push_back(self.committer.enqueue_blocking(submission)?);
+            }
             let slow = speed != Speed::Max;
             while in_flight.len() > if slow { 1 } else { STEPS_IN_FLIGHT } {
                 durable(in_flight.pop_front())?;
@@ -93,18 +98,18 @@ impl Feed {
         }
     }
 
-    fn submission(&self, step: &Step) -> anyhow::Result<Submission> {
+    fn submission(&self, step: &Step, rows: &RecordBatch) -> anyhow::Result<Submission> {
         let recording = &step.source.recording;
         let name = recording.path().file_name().unwrap_or_default().to_string_lossy();
         let source = format!("file:{name}");
         // The recording's own clock: nothing in it is from the future or the past.
         let mut router = Router::new(&*self.devices, self.routing, source, step.tick);
-        let routed = recording.columns().route(&step.rows, &mut router);
+        let routed = recording.columns().route(rows, &mut router);
         routed.with_context(|| recording.path().display().to_string())?;
         let Routed { documents, batches, dead_letters, rejected, messages, points } =
             router.finish();
         let progress = &self.progress;
-        progress.rows.fetch_add(step.rows.num_rows() as u64, Ordering::Relaxed);
+        progress.rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
         progress.points.fetch_add(points as u64, Ordering::Relaxed);
         progress.refused.fetch_add(rejected.len() as u64, Ordering::Relaxed);
         progress.tick.store(step.tick.0, Ordering::Relaxed);
@@ -123,6 +128,12 @@ impl Fed {
     pub fn tick(&self) -> Timestamp {
         Timestamp(self.tick.load(Ordering::Relaxed))
     }
+}
+
+/// A step in parts that fit into frames.
+fn pieces(rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> + '_ {
+    let starts = (0..rows.num_rows()).step_by(ROWS_AT_ONCE);
+    starts.map(|start| rows.slice(start, ROWS_AT_ONCE.min(rows.num_rows() - start)))
 }
 
 fn durable(answer: Option<Answer>) -> anyhow::Result<()> {

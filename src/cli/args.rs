@@ -149,9 +149,9 @@ pub struct ReplayArgs {
     /// Recompute every view in the end and compare.
     #[arg(long)]
     pub verify: bool,
-    /// Event time that a batch of rows spans at the most.
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
-    pub tick: Duration,
+    /// Event time that rows handed in together span at the most [default: 1s, 10s at full speed].
+    #[arg(long, value_name = "DURATION")]
+    pub tick: Option<Duration>,
 }
 
 /// Options of `sql`.

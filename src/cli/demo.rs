@@ -1,6 +1,7 @@
 //! The demo: real oil wells fail, on the loopback address, without anything to install.
 
 use super::args::{Common, DemoArgs};
+use super::replay::usual_tick;
 use super::run::Outcome;
 use super::serve;
 use super::summary::Summary;
@@ -60,7 +61,8 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
         "       millstream sql --data {} \"select asset, metric, count(*) as points, avg(value) as mean from telemetry group by 1, 2 order by 1, 2\"",
         data.display()
     );
-    let replay = tokio::task::spawn_blocking(move || Replay::open(&files, &Settings::default()));
+    let files_settings = Settings { span: usual_tick(speed), ..Settings::default() };
+    let replay = tokio::task::spawn_blocking(move || Replay::open(&files, &files_settings));
     let (replay, feed) = (replay.await??, Feed::new(&runtime));
     let summary = Summary::start(&runtime, feed.progress());
     let (begun, shared) = (Instant::now(), Arc::clone(&runtime));

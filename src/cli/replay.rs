@@ -6,13 +6,16 @@ use super::summary::Summary;
 use super::{export, serve};
 use crate::app::Feed;
 use crate::ingest::file::{Replay, Settings};
+use crate::model::Duration;
+use crate::replay::Speed;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Replays files; with `--listen` the doors are open meanwhile.
 pub async fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Outcome> {
-    let (files, span) = (args.files.clone(), args.tick);
+    let files = args.files.clone();
+    let span = args.tick.unwrap_or(usual_tick(args.speed));
     let open = move || Replay::open(&files, &Settings { span, ..Settings::default() });
     let replay = tokio::task::spawn_blocking(open).await??;
     let (data, temporary) = directory(common)?;
@@ -57,6 +60,14 @@ pub async fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Outcome> 
         let _ = std::fs::remove_dir_all(folder);
     }
     Ok(outcome)
+}
+
+/// Short steps advance evenly; at full speed nobody watches, and long ones cost less.
+pub fn usual_tick(speed: Speed) -> Duration {
+    match speed {
+        Speed::Times(_) => Duration(1_000_000),
+        Speed::Max => Duration(10_000_000),
+    }
 }
 
 /// The data directory: the one that was named, else a temporary one that goes at the end.

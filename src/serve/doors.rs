@@ -206,6 +206,8 @@ pub struct DocumentProblem {
 pub enum ErrorKind {
     /// 400: the request cannot be understood. Mend it.
     Malformed,
+    /// 403: asked by a page of another site.
+    Forbidden,
     /// 404: there is no such thing.
     NotFound,
     /// 405: there is such a thing, but not for this method.

@@ -35,6 +35,23 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
+/// Refuses what a browser sends on behalf of a page of another site: such a page could write
+/// telemetry or open the socket of a server that only the user can reach.
+pub(super) async fn same_site(request: Request, next: Next) -> Response {
+    let Some(site) = other_site(request.headers()) else { return next.run(request).await };
+    DoorError::new(ErrorKind::Forbidden, format!("a page of {site} may not use this server"))
+        .hint("serve the page from here, or ask without a browser")
+        .into_response()
+}
+
+/// The site of the page that asks, when it is not this server's own.
+fn other_site(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let origin = text(header::ORIGIN)?;
+    let site = origin.split_once("://").map_or(origin, |(_, site)| site);
+    (text(header::HOST) != Some(site)).then(|| site.to_owned())
+}
+
 async fn explain(response: Response, path: &str) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();

@@ -31,6 +31,7 @@ impl ErrorKind {
     fn status_and_title(self) -> (StatusCode, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed request"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not found"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not acceptable"),
@@ -49,6 +50,7 @@ impl ErrorKind {
     /// The kind of a status that another layer chose.
     pub(super) fn of(status: StatusCode) -> Self {
         match status.as_u16() {
+            403 => Self::Forbidden,
             404 => Self::NotFound,
             405 => Self::Method,
             406 => Self::NotAcceptable,

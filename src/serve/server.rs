@@ -2,7 +2,7 @@
 
 use super::doors::Doors;
 use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
-use super::middleware::{limit_encoded, observe, panicked};
+use super::middleware::{limit_encoded, observe, panicked, same_site};
 use super::{catalog, changes, contents, socket, sql, system, telemetry};
 use crate::base::shutdown::Shutdown;
 use crate::views::Views;
@@ -101,6 +101,7 @@ fn router(state: State) -> Router {
     router
         .with_state(state)
         .merge(SwaggerUi::new("/docs").url("/api/v1/openapi.json", api))
+        .layer(axum::middleware::from_fn(same_site))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::from_fn(observe))
 }

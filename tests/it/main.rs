@@ -3,3 +3,13 @@
 
 mod readme;
 mod tidy;
+mod mqtt;
+mod mqtt_street;
+mod support;
+mod http;
+mod restart;
+mod live;
+mod catalog;
+mod cli;
+mod random;
+mod exports;

@@ -159,3 +159,16 @@ async fn the_api_describes_itself() {
     let page = server.get("/", "*/*").await.text().await.unwrap();
     assert!(page.contains("asset_health/changes") && !page.contains("https://"));
 }
+
+#[tokio::test]
+async fn pages_of_other_sites_are_refused() {
+    let server = Server::start().await;
+    let url = server.url("/api/v1/telemetry/ingest");
+    let post = |origin: String| {
+        let request = reqwest::Client::new().post(&url).header("origin", origin);
+        request.header("content-type", "application/json").body("[]").send()
+    };
+    problem(post("http://elsewhere.example".into()).await.unwrap(), 403).await;
+    let own = server.url("");
+    assert_eq!(post(own.trim_end_matches('/').into()).await.unwrap().status(), 200);
+}

@@ -1,0 +1,140 @@
+//! Random streams: points that come late, twice, corrected or not at all. Every view equals its
+//! query, however many workers there are.
+
+use crate::exports;
+use crate::support::*;
+use std::fmt::Write;
+use std::fs;
+
+/// How many streams are tried; more with `MILLSTREAM_CASES`.
+const CASES: u64 = 4;
+const ROWS: usize = 1_500;
+
+/// A small generator, the same everywhere: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// From zero to one less than this.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    fn one_in(&mut self, many: u64) -> bool {
+        self.below(many) == 0
+    }
+}
+
+/// One pump as the stream goes on.
+struct Pump {
+    temperature: f64,
+    starts: u64,
+    state: &'static str,
+    sent: Vec<(i64, String)>,
+}
+
+/// A recording of three pumps in order of arrival; fewer than a tenth of its rows are late.
+fn stream(seed: u64) -> String {
+    let mut random = Random(seed);
+    let mut text = "time,device,TEMP,FLOW,STARTS,STATE\n".to_owned();
+    let pump = || Pump { temperature: 60.0, starts: 0, state: "running", sent: Vec::new() };
+    let mut pumps = [pump(), pump(), pump()];
+    let mut now = BASE * 1_000;
+    for _ in 0..ROWS {
+        now += random.below(4_000) as i64;
+        if random.one_in(200) {
+            now += random.below(3_600_000) as i64;
+        }
+        let number = random.below(3) as usize;
+        let pump = &mut pumps[number];
+        pump.temperature =
+            (pump.temperature + random.below(41) as f64 / 4.0 - 5.0).clamp(20.0, 110.0);
+        let (time, cells) = match random.below(40) {
+            // The same again.
+            0 if !pump.sent.is_empty() => {
+                let place =
+                    pump.sent.len() - 1 - random.below(pump.sent.len().min(5) as u64) as usize;
+                pump.sent[place].clone()
+            }
+            // Another value at a known time.
+            1 if !pump.sent.is_empty() => {
+                let place =
+                    pump.sent.len() - 1 - random.below(pump.sent.len().min(5) as u64) as usize;
+                let temperature = 20.0 + random.below(360) as f64 / 4.0;
+                (pump.sent[place].0, format!("{temperature},,,"))
+            }
+            // Late by up to twenty minutes.
+            2 => {
+                let temperature = 20.0 + random.below(360) as f64 / 4.0;
+                (
+                    now - random.below(1_200_000) as i64,
+                    format!("{temperature},{},,", random.below(9_000)),
+                )
+            }
+            _ => {
+                let mut cells = String::new();
+                if !random.one_in(10) {
+                    let _ = write!(cells, "{}", pump.temperature);
+                }
+                cells.push(',');
+                if random.one_in(3) {
+                    let _ = write!(cells, "{}", random.below(90_000) as f64 / 8.0);
+                }
+                cells.push(',');
+                if random.one_in(20) {
+                    pump.starts += 1;
+                    let _ = write!(cells, "{}", pump.starts);
+                }
+                cells.push(',');
+                if random.one_in(12) {
+                    pump.state = ["running", "stopped", "tripped"][random.below(3) as usize];
+                    cells.push_str(pump.state);
+                }
+                (now, cells)
+            }
+        };
+        let _ = writeln!(text, "{time},PUMP-{number},{cells}");
+        pump.sent.push((time, cells));
+    }
+    text
+}
+
+#[test]
+fn random_streams_verify_with_one_worker_and_with_two() {
+    let cases = std::env::var("MILLSTREAM_CASES").ok().and_then(|cases| cases.parse().ok());
+    let begin = std::env::var("MILLSTREAM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let begin: u64 = begin.unwrap_or(1);
+    for seed in begin..begin + cases.unwrap_or(CASES) {
+        println!("seed {seed}");
+        let plant = Plant::new();
+        let (path, catalog) = (plant.path("stream.csv"), plant.catalog());
+        fs::write(&path, stream(seed)).unwrap();
+        let mut views = Vec::new();
+        for workers in ["1", "2"] {
+            let export = plant.path(workers);
+            let replayed = program()
+                .args(["replay", "--verify", "--speed", "max", "--workers", workers])
+                .arg("--catalog")
+                .arg(&catalog)
+                .arg("--export")
+                .arg(&export)
+                .arg(&path)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&replayed.stdout);
+            assert_eq!(replayed.status.code(), Some(0), "seed {seed}, {workers} workers:\n{said}");
+            views.push(exports::read(&export));
+        }
+        for view in ["asset_health", "threshold_occurrences", "events", "rollups_1m"] {
+            assert!(!views[0][view].is_empty(), "seed {seed}: {view} is empty");
+        }
+        exports::assert_same(&views[0], &views[1], &format!("seed {seed}, one and two workers"));
+    }
+}
