@@ -39,7 +39,7 @@ pub fn documents(batches: &[Batch]) -> Vec<Document> {
             documents.push(document);
         }
     };
-    new.iter().for_each(|new| publish(&mut catalog, new));
+    new.iter().for_each(|file| publish(&mut catalog, &file.document));
     let devices: BTreeSet<&str> =
         batches.iter().flat_map(|b| b.devices().iter().flatten()).collect();
     for device in devices {

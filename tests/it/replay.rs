@@ -170,7 +170,7 @@ fn files_that_cannot_be_read_say_so() {
     let flags: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true]));
     let names: ArrayRef = Arc::new(StringArray::from(vec!["PUMP-1"]));
     parquet(
-        &batch(vec![("time", flags), ("device", names.clone()), ("STATE", names)]),
+        &batch(vec![("time", flags), ("device", Arc::clone(&names)), ("STATE", names)]),
         &file("flag.parquet"),
     );
     let catalog = plant.catalog();
