@@ -129,4 +129,3 @@ pub fn traffic() -> Vec<Value> {
     }
     bodies
 }
-

@@ -2,10 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod tidy;
-mod mqtt;
-mod mqtt_street;
 mod support;
 mod server;
+mod mqtt;
+mod mqtt_street;
 mod http;
 mod doors;
 mod restart;
@@ -19,5 +19,3 @@ mod recordings;
 mod replay;
 mod cli;
 mod random;
-mod mqtt;
-mod mqtt_street;
