@@ -46,6 +46,11 @@ pub(super) struct Manifest {
     pub files: Vec<ArchiveFile>,
 }
 
+/// Whether one of the files may hold a point of this event time.
+pub(super) fn may_hold(files: &[ArchiveFile], event_time: i64) -> bool {
+    files.iter().any(|file| (file.min_event_time..=file.max_event_time).contains(&event_time))
+}
+
 impl Manifest {
     /// Reads the manifest of a directory, checks its files and removes what it does not name.
     /// An empty directory gets an empty manifest.

@@ -6,7 +6,7 @@
 
 use super::chunk::{Chunk, Note, Segment};
 use super::error::Error;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, may_hold};
 use super::names::Names;
 use super::replaced::{self, Replaced};
 use super::telemetry::Telemetry;
@@ -346,7 +346,9 @@ impl Shared {
         mut manifest: Manifest,
         replaced: &Arc<Vec<Replaced>>,
     ) -> Result<(Manifest, Arc<Vec<Replaced>>), Error> {
-        let written = writer::write(&self.directory, segment, names)?;
+        let mut written = writer::write(&self.directory, segment, names)?;
+        // Whoever replaced a point need not know whether there was one.
+        written.replaced.retain(|point| may_hold(&manifest.files, point.event_time));
         debug!(files = written.files.len(), points = segment.points, "points archived");
         let mut replaced = Arc::clone(replaced);
         let before = manifest.replaced.clone();

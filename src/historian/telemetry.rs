@@ -2,7 +2,7 @@
 
 use super::chunk::{Chunk, Note};
 use super::error::Error;
-use super::manifest::ArchiveFile;
+use super::manifest::{ArchiveFile, may_hold};
 use super::names::Names;
 use super::points::{Points, Selection};
 use super::replaced::{self, Replaced};
@@ -54,6 +54,9 @@ impl Telemetry {
     pub fn replaced(&self) -> Result<Option<RecordBatch>, Error> {
         let mut list = self.replaced.as_ref().clone();
         for note in &self.notes {
+            if !may_hold(&self.files, note.event_time) {
+                continue;
+            }
             let Some(asset) = self.names.asset(note.asset) else { continue };
             list.push(Replaced {
                 asset: Arc::clone(asset),

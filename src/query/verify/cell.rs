@@ -3,6 +3,8 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -26,8 +28,8 @@ pub(super) enum As {
     Int,
     Time,
     Bool,
-    /// Text that holds JSON: spelled the same way on both sides.
-    Json,
+    /// The contributions to a health score, as [`contributions`] spells them.
+    Contributions,
     /// The status of a window, without what telemetry cannot tell.
     Status,
 }
@@ -115,7 +117,7 @@ pub(super) fn columns(batch: &RecordBatch, shape: Shape) -> Result<Vec<ArrayRef>
     for (name, kind) in shape.columns {
         let column = batch.column_by_name(name).ok_or_else(|| format!("no column '{name}'"))?;
         let wanted = match kind {
-            As::Text | As::Json | As::Status => DataType::Utf8,
+            As::Text | As::Contributions | As::Status => DataType::Utf8,
             As::Number => DataType::Float64,
             As::Int => DataType::Int64,
             As::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
@@ -134,7 +136,7 @@ pub(super) fn row(columns: &[ArrayRef], shape: Shape, i: usize) -> Row {
         }
         match kind {
             As::Text => Cell::text(column.as_string::<i32>().value(i)),
-            As::Json => json(column.as_string::<i32>().value(i)),
+            As::Contributions => parsed(column.as_string::<i32>().value(i)),
             As::Status => status(column.as_string::<i32>().value(i)),
             As::Number => Cell::number(column.as_primitive::<Float64Type>().value(i)),
             As::Int => Cell::Int(column.as_primitive::<Int64Type>().value(i)),
@@ -145,9 +147,25 @@ pub(super) fn row(columns: &[ArrayRef], shape: Shape, i: usize) -> Row {
     columns.iter().zip(shape.columns).map(cell).collect()
 }
 
-fn json(text: &str) -> Cell {
-    match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(value) => Cell::Text(value.to_string()),
+/// Names and points, in order, every digit of them.
+pub(super) fn contributions<'a>(parts: impl IntoIterator<Item = (&'a str, f64)>) -> Cell {
+    let spelled = parts.into_iter().map(|(rule, points)| format!("{rule}: {points:?}"));
+    Cell::Text(spelled.collect::<Vec<_>>().join(", "))
+}
+
+/// The contributions of a view, or the text as it is when it holds none.
+fn parsed(text: &str) -> Cell {
+    #[derive(Deserialize)]
+    struct Part<'a> {
+        rule: String,
+        #[serde(borrow)]
+        points: &'a RawValue,
+    }
+    // Numbers are read from their digits: the JSON parser may miss the nearest float by one.
+    let Ok(parts) = serde_json::from_str::<Vec<Part>>(text) else { return Cell::text(text) };
+    let points: Result<Vec<f64>, _> = parts.iter().map(|part| part.points.get().parse()).collect();
+    match points {
+        Ok(points) => contributions(parts.iter().map(|part| part.rule.as_str()).zip(points)),
         Err(_) => Cell::text(text),
     }
 }

@@ -1,6 +1,6 @@
 //! From the series of one asset to its rows in every view.
 
-use super::cell::{As, Cell, Row, Shape};
+use super::cell::{As, Cell, Row, Shape, contributions};
 use super::rules::{Input, Rules};
 use super::series::{Series, number};
 use super::{event, level};
@@ -8,7 +8,7 @@ use crate::health::{self, Algorithm};
 use crate::model::{Value, Window};
 use std::collections::BTreeMap;
 
-use As::{Bool, Int, Json, Number, Status, Text, Time};
+use As::{Bool, Contributions, Int, Number, Status, Text, Time};
 
 /// Views that are made asset by asset, with what is compared of them.
 pub(super) const SHAPES: [(&str, Shape); 10] = [
@@ -41,7 +41,7 @@ const HEALTH: Shape = Shape {
         ("event_time", Time),
         ("score", Number),
         ("band", Text),
-        ("contributions", Json),
+        ("contributions", Contributions),
     ],
     key: 1,
 };
@@ -267,18 +267,14 @@ fn health(rules: &Rules, asset: &str, series: &mut Series) -> Vec<Row> {
     let bands = algorithm.bands();
     let band = score.and_then(|score| health::band(&bands, score));
     let deducts = matches!(algorithm, Algorithm::WeightedDeductions(_));
-    let mut contributions = Vec::new();
-    for (part, points) in parts.iter().zip(points) {
-        if points.is_finite() && !(deducts && points == 0.0) {
-            contributions.push(serde_json::json!({"rule": part.id, "points": points}));
-        }
-    }
+    let took_part = |(_, points): &(&str, f64)| points.is_finite() && !(deducts && *points == 0.0);
+    let named = parts.iter().map(|part| part.id).zip(points).filter(took_part);
     vec![vec![
         Cell::text(asset),
         Cell::Time(now),
         score.map_or(Cell::Null, Cell::number),
         band.map_or(Cell::Null, |band| Cell::text(&band.name)),
-        Cell::Text(serde_json::Value::from(contributions).to_string()),
+        contributions(named),
     ]]
 }
 

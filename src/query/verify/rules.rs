@@ -8,7 +8,6 @@ use crate::model::DataType;
 
 /// A document and its expressions.
 pub(super) struct Rules {
-    pub key: String,
     pub document: AssetType,
     pub layout: Layout,
     /// In the order of the document.
@@ -40,7 +39,7 @@ pub(super) struct HealthPart {
 
 impl Rules {
     /// Compiles a document. The error says where it cannot be.
-    pub(super) fn of(key: &str, document: AssetType) -> Result<Self, String> {
+    pub(super) fn of(document: AssetType) -> Result<Self, String> {
         let layout = Layout::of(&document);
         let fields = layout.slots.iter().map(|slot| (slot.name.clone(), slot.data_type)).collect();
         let scope = Scope { fields };
@@ -103,7 +102,7 @@ impl Rules {
                 health.push(HealthPart { input, guard });
             }
         }
-        Ok(Self { key: key.into(), layout, derived, thresholds, events, health, document })
+        Ok(Self { layout, derived, thresholds, events, health, document })
     }
 }
 

@@ -173,7 +173,7 @@ impl Plant {
                 )),
                 Kind::AssetTypes => {
                     let parsed = serde_json::from_str::<AssetType>(body).map_err(|e| e.to_string());
-                    match parsed.and_then(|parsed| Rules::of(&document.key, parsed)) {
+                    match parsed.and_then(Rules::of) {
                         Ok(rules) => {
                             types.insert(document.key.to_string(), rules);
                         }
