@@ -3,10 +3,10 @@
 
 mod readme;
 mod tidy;
-mod mqtt;
-mod mqtt_street;
 mod support;
 mod server;
+mod mqtt;
+mod mqtt_street;
 mod http;
 mod doors;
 mod restart;

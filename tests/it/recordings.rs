@@ -65,35 +65,29 @@ pub fn wide(
 
 /// A row for each point; values as texts, because states are.
 pub fn narrow(rows: &[Row]) -> RecordBatch {
-    let mut points: Vec<(i64, &str, &str, String)> = Vec::new();
+    let mut times = Vec::new();
+    let [mut devices, mut metrics, mut values] = [Vec::new(), Vec::new(), Vec::new()];
     for row in rows {
-        let mut push = |metric, value: Option<String>| {
-            points.extend(value.map(|value| (row.seconds, row.device, metric, value)));
-        };
-        push("TEMP", row.temperature.map(|value| value.to_string()));
-        push("FLOW", row.flow.map(|value| value.to_string()));
-        push("STARTS", row.starts.map(|value| value.to_string()));
-        push("STATE", row.state.map(str::to_owned));
+        let points = [
+            ("TEMP", row.temperature.map(|value| value.to_string())),
+            ("FLOW", row.flow.map(|value| value.to_string())),
+            ("STARTS", row.starts.map(|value| value.to_string())),
+            ("STATE", row.state.map(str::to_owned)),
+        ];
+        for (metric, value) in points {
+            let Some(value) = value else { continue };
+            times.push(row.seconds);
+            devices.push(row.device.to_owned());
+            metrics.push(metric.to_owned());
+            values.push(value);
+        }
     }
-    let texts = |of: fn(&(i64, &'static str, &'static str, String)) -> String| -> ArrayRef {
-        let points: Vec<String> = points
-            .iter()
-            .map(|(time, device, metric, value)| {
-                let device = if *device == "PUMP-1" { "PUMP-1" } else { "PUMP-2" };
-                let metric = ["TEMP", "FLOW", "STARTS", "STATE"]
-                    .into_iter()
-                    .find(|m| m == metric)
-                    .unwrap_or("");
-                of(&(*time, device, metric, value.clone()))
-            })
-            .collect();
-        Arc::new(StringArray::from(points))
-    };
+    let texts = |texts: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(texts)) };
     batch(vec![
-        ("Timestamp", Arc::new(TimestampSecondArray::from_iter_values(points.iter().map(|p| p.0)))),
-        ("Sensor ID", texts(|point| point.1.to_owned())),
-        ("metric", texts(|point| point.2.to_owned())),
-        ("value", texts(|point| point.3.clone())),
+        ("Timestamp", Arc::new(TimestampSecondArray::from(times))),
+        ("Sensor ID", texts(devices)),
+        ("metric", texts(metrics)),
+        ("value", texts(values)),
     ])
 }
 
