@@ -99,6 +99,8 @@ pub fn watch(runtime: Arc<Runtime>, data: PathBuf, folder: PathBuf) -> anyhow::R
     let thread = std::thread::Builder::new().name("catalog-folder".into());
     thread.spawn(move || {
         let _watcher = watcher;
+        // What changed between the first publication and the start of the watch.
+        republish(&runtime, &data, &folder);
         while !runtime.shutdown.is_triggered() {
             match changes.recv_timeout(Duration::from_millis(500)) {
                 Ok(Ok(event)) if event.kind.is_access() => {}

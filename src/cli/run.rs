@@ -46,7 +46,8 @@ pub fn main() -> ExitCode {
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(cli));
-            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            // Rooms were closed in order before: what is left only waits for signals.
+            runtime.shutdown_background();
             outcome
         }
         Err(error) => Err(error.into()),
