@@ -109,6 +109,16 @@ impl Doors for RuntimeDoors {
         let report = self.runtime.verify().await.map_err(asked)?;
         let mut report = wire(&report);
         if let Some(wanted) = views {
+            if let Some(name) =
+                wanted.iter().find(|name| report.views.iter().all(|v| v.view != **name))
+            {
+                let known: Vec<&str> = report.views.iter().map(|view| view.view.as_str()).collect();
+                return Err(DoorError::new(
+                    ErrorKind::NotFound,
+                    format!("no view '{name}' is a function of telemetry"),
+                )
+                .hint(format!("verify one of {}", known.join(", "))));
+            }
             report.views.retain(|view| wanted.contains(&view.view));
             report.equal = report.views.iter().all(|view| view.equal);
         }

@@ -15,12 +15,31 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs a query and writes the answer.
 pub async fn sql(common: &Common, args: &SqlArgs) -> anyhow::Result<Outcome> {
-    let mut out: Box<dyn Write + Send> = match &args.output {
+    // A file is replaced only by a whole answer.
+    let unfinished = args.output.as_ref().map(|path| path.with_added_extension("unfinished"));
+    let mut out: Box<dyn Write + Send> = match &unfinished {
         Some(path) => {
             Box::new(File::create(path).with_context(|| format!("create {}", path.display()))?)
         }
         None => Box::new(std::io::stdout()),
     };
+    let answered = answer(common, args, &mut out).await.and_then(|()| Ok(out.flush()?));
+    if let (Some(unfinished), Some(path)) = (&unfinished, &args.output) {
+        match &answered {
+            Ok(()) => std::fs::rename(unfinished, path)
+                .with_context(|| format!("write {}", path.display()))?,
+            // What failed is told already.
+            Err(_) => drop(std::fs::remove_file(unfinished)),
+        }
+    }
+    answered.map(|()| Outcome::Done)
+}
+
+async fn answer(
+    common: &Common,
+    args: &SqlArgs,
+    mut out: &mut (dyn Write + Send),
+) -> anyhow::Result<()> {
     let data = common.data();
     match server(args.url.as_deref(), &data) {
         Some(url) => {
@@ -38,8 +57,7 @@ pub async fn sql(common: &Common, args: &SqlArgs) -> anyhow::Result<Outcome> {
             asked.map_err(in_words)?;
         }
     }
-    out.flush()?;
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 /// Verifies the views and prints the report.
@@ -55,6 +73,15 @@ pub async fn verify(common: &Common, args: &VerifyArgs) -> anyhow::Result<Outcom
             let report = runtime.verify().await;
             tokio::task::spawn_blocking(move || runtime.close()).await??;
             let mut report = report.map_err(in_words)?;
+            if let Some(name) =
+                args.views.iter().find(|name| report.views.iter().all(|(v, _)| v != *name))
+            {
+                let known: Vec<&str> = report.views.iter().map(|(view, _)| view.as_str()).collect();
+                bail!(
+                    "no view '{name}' is a function of telemetry; verify one of {}",
+                    known.join(", ")
+                );
+            }
             report.views.retain(|(view, _)| args.views.is_empty() || args.views.contains(view));
             print!("{report}");
             report.is_equal()
@@ -118,13 +145,9 @@ fn ask_verify(url: &str, views: &[String]) -> anyhow::Result<bool> {
     let report: serde_json::Value = serde_json::from_slice(&answer)?;
     println!("verified at epoch {}", report["epoch"]);
     for view in report["views"].as_array().into_iter().flatten() {
-        let equal = view["equal"] == true;
         let name = view["view"].as_str().unwrap_or_default();
-        println!(
-            "  {name:<22} {} ({} rows)",
-            if equal { "equal" } else { "DIFFERENT" },
-            view["rows"]
-        );
+        let finding = if view["equal"] == true { "equal" } else { "DIFFERENT" };
+        println!("  {name}: {finding}, {} rows", view["rows"]);
         for difference in view["differences"].as_array().into_iter().flatten() {
             println!("      {}", difference.as_str().unwrap_or_default());
         }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Recorded seconds a second: half an hour for the 23 hours of the recording.
+/// Recorded seconds a second: twelve minutes for the 23 hours of the recording.
 const SPEED: Speed = Speed::Times(120.0);
 
 /// The recordings, compiled in, so that the program needs no files beside it.
@@ -56,9 +56,10 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
         data.display()
     );
     println!("Doors: http://{address}   docs: http://{address}/docs");
+    let program = std::env::args().next().unwrap_or_else(|| "millstream".into());
     println!("Try:   curl -N 'http://{address}/api/v1/views/asset_health/changes'");
     println!(
-        "       millstream sql --data {} \"select asset, metric, count(*) as points, avg(value) as mean from telemetry group by 1, 2 order by 1, 2\"",
+        "       {program} sql --data {} \"select asset, metric, count(*) as points, avg(value) as mean from telemetry group by 1, 2 order by 1, 2\"",
         data.display()
     );
     let files_settings = Settings { span: usual_tick(speed), ..Settings::default() };
@@ -75,8 +76,11 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
         () = serve::until_stopped(&runtime) => true,
     };
     summary.finish(begun.elapsed()).await;
+    let mut outcome = Outcome::Done;
     if args.once {
-        report(&runtime).await?;
+        if !report(&runtime).await? {
+            outcome = Outcome::Differs;
+        }
     } else if !stopped {
         println!("The recording is over. The doors stay open; Ctrl-C ends.");
         serve::until_stopped(&runtime).await;
@@ -84,7 +88,7 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
     runtime.shutdown.trigger();
     doors.close().await?;
     serve::close(runtime).await?;
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 /// The demo's own directory, made anew: a recording that is there already would change nothing.
@@ -114,7 +118,8 @@ fn recordings(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-async fn report(runtime: &Runtime) -> anyhow::Result<()> {
+/// Prints the events and verifies the views; whether all are equal.
+async fn report(runtime: &Runtime) -> anyhow::Result<bool> {
     let events = "select event_time, asset, event_type, severity, message from events \
                   where not suppressed order by event_time limit 40";
     println!("Events:");
@@ -122,5 +127,5 @@ async fn report(runtime: &Runtime) -> anyhow::Result<()> {
     crate::query::render(answer, crate::query::Form::Table, std::io::stdout()).await?;
     let report = runtime.verify().await?;
     print!("{report}");
-    Ok(())
+    Ok(report.is_equal())
 }

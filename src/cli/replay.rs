@@ -8,20 +8,29 @@ use crate::app::Feed;
 use crate::ingest::file::{Replay, Settings};
 use crate::model::Duration;
 use crate::replay::Speed;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Replays files; with `--listen` the doors are open meanwhile.
 pub async fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Outcome> {
+    let (data, temporary) = directory(common)?;
+    let outcome = replay(common, args, &data).await;
+    if let Some(folder) = temporary {
+        // What was replayed is in the files it came from.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    outcome
+}
+
+async fn replay(common: &Common, args: &ReplayArgs, data: &Path) -> anyhow::Result<Outcome> {
     let files = args.files.clone();
     let span = args.tick.unwrap_or(usual_tick(args.speed));
     let open = move || Replay::open(&files, &Settings { span, ..Settings::default() });
     let replay = tokio::task::spawn_blocking(open).await??;
-    let (data, temporary) = directory(common)?;
-    let runtime = Arc::new(serve::open(common, &data, false).await?);
+    let runtime = Arc::new(serve::open(common, data, false).await?);
     let doors = match common.listen {
-        Some(listen) => Some(serve::open_doors(&runtime, listen, &data).await?),
+        Some(listen) => Some(serve::open_doors(&runtime, listen, data).await?),
         None => None,
     };
     if let Some(doors) = &doors {
@@ -55,10 +64,6 @@ pub async fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Outcome> 
         doors.close().await?;
     }
     serve::close(runtime).await?;
-    if let Some(folder) = temporary {
-        // What was replayed is in the files it came from.
-        let _ = std::fs::remove_dir_all(folder);
-    }
     Ok(outcome)
 }
 
