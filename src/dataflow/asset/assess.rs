@@ -126,7 +126,7 @@ impl TypeState {
         if self.index[at] == u32::MAX {
             self.index[at] = self.assets.len() as u32;
             self.assets.push(Asset::new(id, &self.plan));
-            self.series.push(Series::default());
+            self.series.push(Series::of_asset(&self.plan.rows, id));
         }
         let index = self.index[at] as usize;
         let asset = &mut self.assets[index];

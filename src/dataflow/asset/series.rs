@@ -23,6 +23,13 @@ pub enum Placed {
 }
 
 impl Series {
+    /// No rows, with room for some. Assets that begin together would grow together, and all pay
+    /// for it in one tick, so the room differs by the asset's id.
+    pub fn of_asset(layout: &RowLayout, id: u32) -> Self {
+        let rows = 4 + id as usize % 4;
+        Self { words: Vec::with_capacity(rows * layout.stride), base: false }
+    }
+
     /// The number of rows.
     pub fn len(&self, layout: &RowLayout) -> usize {
         self.words.len() / layout.stride
