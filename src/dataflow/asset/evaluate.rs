@@ -157,23 +157,17 @@ fn report(
     }
 }
 
-/// Evaluates over all spans at once; where that fails, row by row, to find the rows at fault.
+/// Evaluates over all spans at once; rows that cannot be computed do not spoil the others.
 fn run(plan: &Plan, expr: &Compiled, spans: &[Span], series: &[Series]) -> Vec<Cell> {
     let count = spans.iter().map(|span| span.end - span.start).sum();
     let columns: Vec<ArrayRef> =
         expr.inputs().iter().map(|slot| gather(plan, *slot, spans, count, series)).collect();
-    match expr.evaluate(&columns, count) {
-        Ok(array) => words(&array).map(Ok).collect(),
-        Err(_) => (0..count)
-            .map(|i| {
-                let row: Vec<ArrayRef> = columns.iter().map(|column| column.slice(i, 1)).collect();
-                match expr.evaluate(&row, 1) {
-                    Ok(array) => Ok(words(&array).next().flatten()),
-                    Err(error) => Err(error.to_string().into()),
-                }
-            })
-            .collect(),
+    let (values, failures) = expr.evaluate_rows(&columns, count);
+    let mut cells: Vec<Cell> = words(&values).map(Ok).collect();
+    for (row, error) in failures {
+        cells[row] = Err(error.to_string().into());
     }
+    cells
 }
 
 fn gather(plan: &Plan, slot: usize, spans: &[Span], count: usize, series: &[Series]) -> ArrayRef {
