@@ -40,7 +40,14 @@ impl ViewSource for NoViews {
 }
 
 fn document(kind: Kind, id: u32, key: String, body: serde_json::Value) -> Document {
-    Document { kind, key: key.into(), id, version: 1, body: Some(body.to_string().into()) }
+    Document {
+        kind,
+        key: key.into(),
+        id,
+        version: 1,
+        effective_from: Timestamp::MIN,
+        body: Some(body.to_string().into()),
+    }
 }
 
 /// All points in Parquet files.

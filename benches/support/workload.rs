@@ -34,7 +34,7 @@ pub fn documents(batches: &[Batch]) -> Vec<Document> {
     let mut catalog = Catalog::new();
     let mut documents = Vec::new();
     let mut publish = |catalog: &mut Catalog, new: &NewDocument| {
-        if let Some(document) = catalog.assign(new).unwrap() {
+        if let Some(document) = catalog.assign(new, millstream::model::Timestamp(0)).unwrap() {
             catalog.apply(&document).unwrap();
             documents.push(document);
         }

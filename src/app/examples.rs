@@ -122,6 +122,7 @@ fn documents(
         key: key.into(),
         id: 0,
         version: 1,
+        effective_from: Timestamp::MIN,
         body: Some(body.into()),
     };
     Ok(vec![

@@ -13,7 +13,7 @@ use crate::historian::{self, Historian};
 use crate::ingest::commit::{Committer, Limits, Submission};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
-use crate::model::{Epoch, Frame, NewDocument};
+use crate::model::{Epoch, Frame, NewDocument, Timestamp};
 use crate::query::{self, Query};
 use crate::views::{self, Views};
 use anyhow::{Context, anyhow, bail};
@@ -162,7 +162,7 @@ impl Runtime {
     pub async fn verify(&self) -> Result<query::Report, query::Error> {
         let documents = {
             let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-            catalog.documents().cloned().collect()
+            catalog.replaced_versions().chain(catalog.documents()).cloned().collect()
         };
         self.query.verify(documents).await
     }
@@ -224,12 +224,12 @@ fn replay(
 
 /// The catalog's part of a commit: checks a document, gives it its id, applies it.
 fn assign(catalog: SharedCatalog) -> crate::ingest::commit::Assign {
-    Box::new(move |new: NewDocument| {
+    Box::new(move |new: NewDocument, now: Timestamp| {
         let text = |problems: Vec<crate::catalog::Problem>| {
             problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
         let mut catalog = catalog.write().unwrap_or_else(PoisonError::into_inner);
-        let document = catalog.assign(&new).map_err(text)?;
+        let document = catalog.assign(&new, now).map_err(text)?;
         if let Some(document) = &document {
             catalog.apply(document).map_err(text)?;
         }

@@ -2,7 +2,7 @@
 //! is refused, known ones of later versions with "not supported yet".
 
 use crate::health::Algorithm;
-use crate::model::{DataType, Duration, Window};
+use crate::model::{DataType, Duration, Timestamp, Window};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,10 @@ pub struct TimeRules {
     /// Points that are older than the asset's newest event time by more than this are archived
     /// and counted, but change no view.
     pub hot_horizon: Duration,
+    /// The event time from which this version of the document holds; at most now. Left out: from
+    /// its publication on. A first version holds for all time.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "as_text")]
+    pub effective_from: Option<Timestamp>,
 }
 
 /// A measured metric.
@@ -419,6 +423,7 @@ impl Default for TimeRules {
             out_of_order: Duration(5_000_000),
             max_future_skew: Duration(5 * 60_000_000),
             hot_horizon: Duration(3_600_000_000),
+            effective_from: None,
         }
     }
 }
@@ -431,5 +436,23 @@ impl AssetType {
             Some(rules) => rules.iter().any(|rule| rule.window.tumbling == window.size()),
         };
         Window::ALL.into_iter().filter(wanted).collect()
+    }
+}
+
+/// Times as people write them.
+mod as_text {
+    use crate::model::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => to.collect_str(time),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| Timestamp::parse(&text)).transpose().map_err(serde::de::Error::custom)
     }
 }

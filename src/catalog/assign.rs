@@ -8,7 +8,7 @@ use super::store::Catalog;
 use super::units::convert;
 use super::yaml::{element, member};
 use crate::expr::nearest;
-use crate::model::{Document, Kind, NewDocument};
+use crate::model::{Document, Kind, NewDocument, Timestamp};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -22,7 +22,14 @@ impl Catalog {
     ///
     /// The catalog does not change: the document has its effect with [`Catalog::apply`]. The
     /// body of the result is canonical.
-    pub fn assign(&self, new: &NewDocument) -> Result<Option<Document>, Vec<Problem>> {
+    ///
+    /// `now` is the source's clock: a new version of an asset type holds from there on unless it
+    /// says an earlier time itself. First versions hold for all time.
+    pub fn assign(
+        &self,
+        new: &NewDocument,
+        now: Timestamp,
+    ) -> Result<Option<Document>, Vec<Problem>> {
         let last = self.last(new.kind, &new.key);
         let body = match &new.body {
             None => {
@@ -50,7 +57,9 @@ impl Catalog {
             Some(last) => (last.id, last.version + 1),
             None => (self.next_id(new.kind), 1),
         };
-        Ok(Some(Document { kind: new.kind, key: Arc::clone(&new.key), id, version, body }))
+        let effective_from = effective_from(new.kind, version, body.as_deref(), now)?;
+        let (kind, key) = (new.kind, Arc::clone(&new.key));
+        Ok(Some(Document { kind, key, id, version, effective_from, body }))
     }
 
     /// What is wrong with a document because of others.
@@ -194,6 +203,28 @@ impl Catalog {
         match known {
             Some(known) => problem.hint(format!("did you mean '{known}'?")),
             None => problem,
+        }
+    }
+}
+
+/// The event time from which a version holds.
+fn effective_from(
+    kind: Kind,
+    version: u32,
+    body: Option<&str>,
+    now: Timestamp,
+) -> Result<Timestamp, Vec<Problem>> {
+    let (Kind::AssetTypes, 2.., Some(body)) = (kind, version, body) else {
+        return Ok(Timestamp::MIN);
+    };
+    let document: AssetType = typed(body)?;
+    match document.time.effective_from {
+        None => Ok(now),
+        Some(from) if from <= now => Ok(from),
+        Some(from) => {
+            let message = format!("{from} lies in the future: it is {now} now");
+            let hint = "publish the version when its time has come";
+            Err(vec![Problem::at("time.effective_from", message).hint(hint)])
         }
     }
 }

@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::shapes::LATER;
 use super::yaml::{Content, Node, Place, element, member};
 use crate::expr::nearest;
-use crate::model::Duration;
+use crate::model::{Duration, Timestamp};
 
 /// What a value must be.
 pub(super) enum Shape {
@@ -21,6 +21,8 @@ pub(super) enum Shape {
     Literal,
     /// A duration.
     Duration,
+    /// A point in time.
+    Timestamp,
     /// One of these texts; the others come later.
     Choice(&'static [&'static str], &'static [&'static str]),
     /// Any number of values of one shape.
@@ -117,6 +119,16 @@ impl Checker {
                     }
                 }
                 _ => self.expected(place, path, "a duration such as PT30S", &found()),
+            },
+            Shape::Timestamp => match node.scalar() {
+                Some(text) if !node.is_null() => match Timestamp::parse(text) {
+                    Ok(time) => Some(json(&time.to_string())),
+                    Err(error) => {
+                        self.problem(place, path, error.to_string());
+                        None
+                    }
+                },
+                _ => self.expected(place, path, "a time such as 2026-03-01T06:00:00Z", &found()),
             },
             Shape::Choice(known, later) => match node.scalar() {
                 Some(text) if known.contains(&text) => Some(json(text)),

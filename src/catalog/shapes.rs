@@ -144,6 +144,7 @@ static TIME: Record = Record {
         may("out_of_order", DURATION),
         may("max_future_skew", DURATION),
         may("hot_horizon", DURATION),
+        may("effective_from", &Shape::Timestamp),
     ],
 };
 

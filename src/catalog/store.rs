@@ -28,6 +28,8 @@ pub struct Catalog {
     pub(super) links: Vec<Option<LinkEntry>>,
     of_device: HashMap<DeviceId, Vec<u32>>,
     of_asset: HashMap<AssetId, Vec<u32>>,
+    /// Versions of asset types before the current ones, in the order of their publication.
+    replaced: Vec<Document>,
 }
 
 /// The documents of one kind: all that ever were, deleted ones without a body.
@@ -56,7 +58,12 @@ impl Catalog {
         }
         let names = &mut self.names[document.kind as usize];
         match names.documents.get_mut(document.id as usize) {
-            Some(current) => *current = document.clone(),
+            Some(current) => {
+                let old = std::mem::replace(current, document.clone());
+                if old.kind == Kind::AssetTypes && old.body.is_some() {
+                    self.replaced.push(old);
+                }
+            }
             None => {
                 names.ids.insert(Arc::clone(&document.key), document.id);
                 names.documents.push(document.clone());
@@ -136,6 +143,12 @@ impl Catalog {
     pub fn documents(&self) -> impl Iterator<Item = &Document> {
         let all = Kind::ALL.into_iter().flat_map(|kind| &self.names[kind as usize].documents);
         all.filter(|document| document.body.is_some())
+    }
+
+    /// Versions of asset types that are not current any more, deletions left out, in the order of
+    /// their publication: rows of their times are still processed by them.
+    pub fn replaced_versions(&self) -> impl Iterator<Item = &Document> {
+        self.replaced.iter()
     }
 
     /// The current document of a key; `None` when there is none or it is deleted.

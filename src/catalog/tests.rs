@@ -1,8 +1,11 @@
 //! Bad documents give exact problems; good ones keep their ids; the shipped ones are valid.
 
 use super::*;
-use crate::model::{Document, Kind, NewDocument};
+use crate::model::{Document, Kind, NewDocument, Timestamp};
 use std::path::Path;
+
+/// What the clock says when documents are published.
+const NOW: Timestamp = Timestamp(1_767_225_600_000_000);
 
 /// A small asset type; tests replace one line of it.
 const PUMP: &str = r#"apiVersion: assets/v1
@@ -445,7 +448,7 @@ fn publish(catalog: &mut Catalog, new: &NewDocument) -> Result<Option<Document>,
     let text = |problems: Vec<Problem>| {
         problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
-    let assigned = catalog.assign(new).map_err(text)?;
+    let assigned = catalog.assign(new, NOW).map_err(text)?;
     if let Some(document) = &assigned {
         catalog.apply(document).map_err(text)?;
     }
@@ -726,4 +729,21 @@ fn a_large_catalog_costs_the_same_for_every_document() {
     println!("3,000 devices {first:?}, 30,000 devices {all:?}");
     assert!(all < first * 40, "{first:?} for 3,000, {all:?} for 30,000");
     assert_eq!(catalog.devices().count(), 30_001);
+}
+
+#[test]
+fn a_new_version_holds_from_its_publication_unless_it_says_an_earlier_time() {
+    let mut catalog = plant();
+    let mut version = |text: &str| publish(&mut catalog, &document(Kind::AssetTypes, text));
+    let from = |published: Result<Option<Document>, String>| published.unwrap().unwrap();
+    let changed = from(version(&PUMP.replace("dp < 1", "dp < 2")));
+    assert_eq!((changed.version, changed.effective_from), (2, NOW));
+    let past = PUMP.replace("PT5S", "PT5S, effective_from: 2025-12-01T01:00:00+01:00");
+    let expected = Timestamp::parse("2025-12-01T00:00:00Z").unwrap();
+    assert_eq!(from(version(&past)).effective_from, expected);
+    let future = PUMP.replace("PT5S", "PT5S, effective_from: 2027-01-01T00:00:00Z");
+    let error = version(&future).unwrap_err();
+    assert!(error.contains("time.effective_from") && error.contains("future"), "{error}");
+    let replaced: Vec<u32> = catalog.replaced_versions().map(|document| document.version).collect();
+    assert_eq!(replaced, [1, 2]);
 }

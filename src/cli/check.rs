@@ -3,7 +3,9 @@
 use super::args::{CheckArgs, Common};
 use super::run::Outcome;
 use crate::app::examples;
+use crate::base::clock::{Clock, SystemClock};
 use crate::catalog::{Catalog, read_folder};
+use crate::model::Timestamp;
 use anyhow::{Context, bail};
 
 /// Prints every problem with file, line and column, and every test that fails.
@@ -17,8 +19,9 @@ pub fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Outcome> {
     }
     let (documents, mut problems) = read_folder(&folder);
     let mut catalog = Catalog::new();
+    let now = Timestamp(SystemClock.now_micros());
     for file in &documents {
-        let found = match catalog.assign(&file.document) {
+        let found = match catalog.assign(&file.document, now) {
             Ok(Some(document)) => catalog.apply(&document).err().unwrap_or_default(),
             Ok(None) => Vec::new(),
             Err(found) => found,

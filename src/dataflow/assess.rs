@@ -6,9 +6,10 @@ use super::catalog::{News, NewsUpdate, document_error, read};
 use super::fleet::{Health, Threshold};
 use super::rows::{AssetRows, ByAsset, append};
 use crate::catalog::asset_type::AssetType;
-use crate::model::{Change, Document, ErrorRow, Rows, TypeId};
+use crate::model::{Change, Document, ErrorRow, Rows, Timestamp, TypeId};
 use differential_dataflow::{AsCollection, VecCollection};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -38,28 +39,32 @@ struct Held {
     capabilities: [Capability<u64>; 3],
     news: Vec<(News, i64)>,
     rows: Vec<Rows>,
+    tick: i64,
 }
 
 impl Held {
-    fn new(capability: &InputCapability<u64>) -> Self {
-        let capabilities = [0, 1, 2].map(|output| capability.retain(output));
-        Self { capabilities, news: Vec::new(), rows: Vec::new() }
+    /// Nothing yet of an epoch that the capability's container has something of.
+    fn new(capability: &InputCapability<u64>, epoch: u64) -> Self {
+        let capabilities = [0, 1, 2].map(|output| capability.delayed(&epoch, output));
+        Self { capabilities, news: Vec::new(), rows: Vec::new(), tick: i64::MIN }
     }
 }
 
 /// Sends rows to the owners of their assets and applies them there.
 ///
 /// An epoch is applied when neither rows nor news of it can come any more: first the news, then
-/// all rows of a type at once. After [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
+/// all rows of a type at once, then the tick. After [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
 pub fn render<'scope>(
     rows: Stream<'scope, u64, AssetRows>,
     news: StreamVec<'scope, u64, NewsUpdate>,
+    ticks: StreamVec<'scope, u64, i64>,
 ) -> Assessed<'scope> {
     let scope = rows.scope();
     let mut builder = OperatorBuilder::new("Assess".to_owned(), scope);
     let again = scope.activator_for(builder.operator_info().address);
     let mut rows = builder.new_input(rows, DistributorPact(|peers| ByAsset { peers }));
     let mut news = builder.new_input(news, Pipeline);
+    let mut ticks = builder.new_input(ticks, Pipeline);
     let (changes_output, changes) = builder.new_output::<Vec<Dated>>();
     let (health_output, health) = builder.new_output::<Vec<HealthUpdate>>();
     let (thresholds_output, thresholds) = builder.new_output::<Vec<ThresholdUpdate>>();
@@ -75,15 +80,17 @@ pub fn render<'scope>(
         move |frontiers| {
             rows.for_each(|capability, rows| {
                 let epoch = *capability.time();
-                let held = held.entry(epoch).or_insert_with(|| Held::new(&capability));
+                let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
                 held.rows.push(std::mem::take(rows).0);
+            });
+            ticks.for_each(|capability, ticks| {
+                let epoch = *capability.time();
+                let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
+                held.tick = ticks.drain(..).fold(held.tick, i64::max);
             });
             news.for_each(|capability, updates| {
                 for (news, epoch, diff) in updates.drain(..) {
-                    let held = held.entry(epoch).or_insert_with(|| {
-                        let later = [0, 1, 2].map(|output| capability.delayed(&epoch, output));
-                        Held { capabilities: later, news: Vec::new(), rows: Vec::new() }
-                    });
+                    let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
                     held.news.push((news, diff));
                 }
             });
@@ -97,7 +104,7 @@ pub fn render<'scope>(
                 let (epoch, of_epoch) = first.remove_entry();
                 let rows: usize = of_epoch.rows.iter().map(Rows::len).sum();
                 budget = budget.saturating_sub(rows);
-                let changes = assessor.apply(of_epoch.news, of_epoch.rows);
+                let changes = assessor.apply(of_epoch.news, of_epoch.rows, of_epoch.tick);
                 let [for_changes, for_health, for_thresholds] = of_epoch.capabilities;
                 let list = changes.list.into_iter().map(|change| (epoch, change));
                 changes_output.activate().session(&for_changes).give_iterator(list);
@@ -117,6 +124,7 @@ struct Assessor {
     peers: usize,
     types: BTreeMap<TypeId, Assets>,
     names: Names,
+    clock: i64,
 }
 
 /// The assets of one type at this worker.
@@ -131,7 +139,7 @@ struct Assets {
 
 impl Assessor {
     fn new(index: usize, peers: usize) -> Self {
-        Self { index, peers, types: BTreeMap::new(), names: Names::default() }
+        Self { index, peers, types: BTreeMap::new(), names: Names::default(), clock: i64::MIN }
     }
 
     /// Whether this worker owns the number: an asset's id, or a type's where one must speak.
@@ -139,20 +147,32 @@ impl Assessor {
         id as usize % self.peers == self.index
     }
 
-    fn apply(&mut self, mut news: Vec<(News, i64)>, rows: Vec<Rows>) -> Changes {
+    fn apply(&mut self, mut news: Vec<(News, i64)>, rows: Vec<Rows>, tick: i64) -> Changes {
         let mut changes = Changes::default();
         differential_dataflow::consolidation::consolidate(&mut news);
+        let mut removed = Vec::new();
         for (news, _) in news.iter().filter(|(_, diff)| *diff < 0) {
-            if let News::AssetType(document) = news {
-                self.withdraw(document, &mut changes);
+            match news {
+                News::AssetType(document) => self.withdraw(document, &mut changes),
+                News::Asset(id, key, _) if self.owns(*id) => {
+                    for state in self.types.values_mut().filter_map(|assets| assets.state.as_mut())
+                    {
+                        state.remove(*id, &self.names, &mut changes);
+                    }
+                    removed.push((*id, Arc::clone(key)));
+                }
+                _ => {}
             }
+        }
+        if !removed.is_empty() {
+            changes.list.push(Change::Removed(removed));
         }
         news.retain(|(_, diff)| *diff > 0);
         for (news, _) in &news {
-            if let News::Asset(id, key) = news
+            if let News::Asset(id, key, _) = news
                 && self.owns(*id)
             {
-                self.names.insert(*id, std::sync::Arc::clone(key));
+                self.names.insert(*id, Arc::clone(key));
             }
         }
         // A type without a document keeps its state: nothing can come for it until it is back.
@@ -180,7 +200,21 @@ impl Assessor {
                 state.apply(&rows, &self.names, &mut changes);
             }
         }
+        self.tick(tick, &mut changes);
         changes
+    }
+
+    fn tick(&mut self, tick: i64, changes: &mut Changes) {
+        if tick <= self.clock {
+            return;
+        }
+        self.clock = tick;
+        for state in self.types.values_mut().filter_map(|assets| assets.state.as_mut()) {
+            state.tick(tick, &self.names, changes);
+        }
+        if self.index == 0 {
+            changes.list.push(Change::Clock(Timestamp(tick)));
+        }
     }
 
     /// Takes back what was said about a document that is no longer current.
@@ -202,7 +236,9 @@ impl Assessor {
             Ok(plan) => {
                 assets.measured = Some(plan.measured());
                 match &mut assets.state {
-                    Some(state) => state.replace_plan(plan, &self.names, changes),
+                    Some(state) => {
+                        state.publish(plan, document.effective_from.0, &self.names, changes);
+                    }
                     None => assets.state = Some(TypeState::new(plan)),
                 }
             }

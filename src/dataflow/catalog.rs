@@ -36,8 +36,8 @@ pub enum News {
     AssetType(Document),
     /// A readable device type.
     DeviceType(Document),
-    /// The key of the asset with this id.
-    Asset(u32, Arc<str>),
+    /// The asset with this id: its key, and its type's key.
+    Asset(u32, Arc<str>, Arc<str>),
 }
 
 /// An update of [`News`] with its epoch.
@@ -112,7 +112,7 @@ pub fn render(documents: VecCollection<'_, u64, Document, i64>) -> Catalog<'_> {
             News::Route(Arc::clone(key), Route { asset, asset_type, device, device_type })
         });
     let news = routes
-        .concat(assets.map(|(key, (id, _))| News::Asset(id, key)))
+        .concat(assets.map(|(key, (id, asset_type))| News::Asset(id, key, asset_type)))
         .concat(types.map(News::AssetType))
         .concat(senders.map(News::DeviceType));
     let errors = documents.flat_map(|document| problem(&document));
@@ -151,10 +151,18 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Timestamp;
 
     fn document(key: &str, version: u32, body: Option<&str>) -> Document {
         let body = body.map(Into::into);
-        Document { kind: Kind::Assets, key: key.into(), id: 0, version, body }
+        Document {
+            kind: Kind::Assets,
+            key: key.into(),
+            id: 0,
+            version,
+            effective_from: Timestamp::MIN,
+            body,
+        }
     }
 
     #[test]

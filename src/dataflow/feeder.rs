@@ -100,7 +100,8 @@ impl Feeder {
         let points = frame.batches.iter().map(Batch::points).sum();
         self.in_flight.push_back(points);
         self.points += points;
-        let mut slices: Vec<Slice> = self.queues.iter().map(|_| Slice::empty(epoch)).collect();
+        let mut slices: Vec<Slice> =
+            (0..self.queues.len()).map(|_| Slice::empty(epoch, frame.tick)).collect();
         if !frame.batches.is_empty() {
             // In turn and not by epoch: epochs are milliseconds, and may all be even.
             slices[self.turn % self.queues.len()].batches = frame.batches;

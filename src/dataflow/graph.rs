@@ -21,6 +21,7 @@ pub struct Inputs {
 struct Open {
     batches: InputHandle<u64, CapacityContainerBuilder<DeviceBatch>>,
     documents: InputSession<u64, Document, i64>,
+    ticks: InputHandle<u64, CapacityContainerBuilder<Vec<i64>>>,
     refused: InputHandle<u64, CapacityContainerBuilder<Vec<Dated>>>,
 }
 
@@ -33,6 +34,7 @@ impl Inputs {
         for (document, diff) in self.shelf.replace(slice.documents) {
             open.documents.update(document, diff);
         }
+        open.ticks.send(slice.tick.0);
         for batch in slice.batches {
             open.batches.send_batch(&mut DeviceBatch(Some(batch)));
         }
@@ -51,6 +53,7 @@ impl Inputs {
 impl Open {
     fn advance_to(&mut self, epoch: u64) {
         self.batches.advance_to(epoch);
+        self.ticks.advance_to(epoch);
         self.documents.advance_to(epoch);
         self.documents.flush();
         self.refused.advance_to(epoch);
@@ -63,16 +66,18 @@ pub fn build(worker: &mut Worker, outlet: Outlet) -> (Inputs, ProbeHandle<u64>) 
     let mut open = Open {
         batches: InputHandle::new_with_builder(),
         documents: InputSession::new(),
+        ticks: InputHandle::new_with_builder(),
         refused: InputHandle::new_with_builder(),
     };
     let probe = worker.dataflow_named("Asset graph", |scope| {
         let batches = open.batches.to_stream(scope);
         let documents = open.documents.to_collection(scope);
+        let ticks = open.ticks.to_stream(scope);
         let refused = open.refused.to_stream(scope);
 
         let catalog = catalog::render(documents.clone());
         let resolved = resolve::render(batches, catalog.news.clone());
-        let assessed = assess::render(resolved.rows, catalog.news);
+        let assessed = assess::render(resolved.rows, catalog.news, ticks);
         let documents = capture::dated(documents.inner, "Documents", Change::Documents);
         let unreadable = capture::dated(catalog.errors.inner, "Unreadable", Change::Errors);
 

@@ -6,7 +6,7 @@ use super::error::Error;
 use super::graph::{self, Inputs};
 use super::shared::Shared;
 use super::stats::Stats;
-use crate::model::{Batch, DeadLetter, Document, Epoch, Output};
+use crate::model::{Batch, DeadLetter, Document, Epoch, Output, Timestamp};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +25,7 @@ const PARK: Duration = Duration::from_secs(1);
 /// What one worker gets of a frame. Every worker gets a slice of every epoch.
 pub struct Slice {
     pub epoch: Epoch,
+    pub tick: Timestamp,
     pub documents: Vec<Document>,
     pub batches: Vec<Batch>,
     pub dead_letters: Vec<DeadLetter>,
@@ -42,10 +43,10 @@ pub struct Doors {
 }
 
 impl Slice {
-    /// A slice with nothing but the epoch.
-    pub fn empty(epoch: Epoch) -> Self {
+    /// A slice with nothing but the epoch and its tick.
+    pub fn empty(epoch: Epoch, tick: Timestamp) -> Self {
         let (documents, batches, dead_letters) = (Vec::new(), Vec::new(), Vec::new());
-        Self { epoch, documents, batches, dead_letters }
+        Self { epoch, tick, documents, batches, dead_letters }
     }
 }
 

@@ -14,7 +14,14 @@ const TYPE: &str = r#"{"apiVersion": "assets/v1", "kind": "AssetTypeProfile",
     "speed": {}, "count": {"type": "integer"}, "mode": {"type": "string"}}}"#;
 
 fn document(kind: Kind, id: u32, key: &str, body: &str) -> Document {
-    Document { kind, key: key.into(), id, version: 1, body: Some(body.into()) }
+    Document {
+        kind,
+        key: key.into(),
+        id,
+        version: 1,
+        effective_from: Timestamp::MIN,
+        body: Some(body.into()),
+    }
 }
 
 fn named(historian: &Historian) {

@@ -44,6 +44,7 @@ pub(super) fn encode(frame: &Frame, out: &mut Vec<u8>) -> Result<(), Error> {
         out.push(u8::from(document.body.is_some()));
         out.extend_from_slice(&document.id.to_le_bytes());
         out.extend_from_slice(&document.version.to_le_bytes());
+        out.extend_from_slice(&document.effective_from.0.to_le_bytes());
         put_bytes(out, document.key.as_bytes())?;
         put_bytes(out, document.body.as_deref().unwrap_or_default().as_bytes())?;
     }
@@ -110,9 +111,10 @@ pub(super) fn decode(payload: Buffer) -> Result<Content, String> {
         let kind = kind(input.u8()?)?;
         let deletes = input.u8()? == 0;
         let (id, version) = (input.u32()?, input.u32()?);
+        let effective_from = Timestamp(input.u64()?.cast_signed());
         let (key, body) = (input.text()?, input.text()?);
         let body = if deletes { None } else { Some(body) };
-        content.documents.push(Document { kind, key, id, version, body });
+        content.documents.push(Document { kind, key, id, version, effective_from, body });
     }
     for _ in 0..dead_letters {
         let received_at = Timestamp(input.u64()?.cast_signed());

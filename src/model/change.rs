@@ -3,7 +3,7 @@
 use super::frame::{DeadLetter, Document};
 use super::ids::TypeId;
 use super::rows::Rows;
-use super::time::{Duration, Epoch};
+use super::time::{Duration, Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -186,6 +186,11 @@ pub struct Outcome {
 pub enum Change {
     /// Forget the table's rows of the type: its layout changed. All rows follow anew.
     Reset(TypeId, Table),
+    /// The source's clock, when it moved on.
+    Clock(Timestamp),
+    /// Assets that are not there any more, or are of another type now: dense id and key. Their
+    /// rows are forgotten, in every table and view, before all else of the epoch.
+    Removed(Vec<(u32, Arc<str>)>),
     /// New contents of rows of a wide table.
     Upserts(Upserts),
     /// Points that were accepted: new keys and corrections. Duplicates are not here.

@@ -52,6 +52,10 @@ pub struct Document {
     pub id: u32,
     /// 1 for the first version, then one more each time.
     pub version: u32,
+    /// The event time from which it holds. Only of asset types: rows at this time and later are
+    /// processed by this version, unless a later one holds there too. [`Timestamp::MIN`] for
+    /// first versions and for everything else.
+    pub effective_from: Timestamp,
     /// The document as canonical JSON; `None` deletes it.
     pub body: Option<Arc<str>>,
 }

@@ -44,6 +44,9 @@ pub enum TimeError {
 }
 
 impl Timestamp {
+    /// Before every event time.
+    pub const MIN: Self = Self(i64::MIN);
+
     /// Reads RFC 3339 with any offset, or a number as [`Timestamp::from_number`] does.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
         let text = text.trim();

@@ -52,6 +52,7 @@ impl Street {
             key: "k".into(),
             id,
             version: 1,
+            effective_from: Timestamp::MIN,
             body: Some(body.into()),
         };
         let types = document(DocumentKind::AssetTypes, 0, TYPE.into());

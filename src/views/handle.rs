@@ -12,7 +12,7 @@ use super::state::State;
 use super::subscription::Subscription;
 use super::view::View;
 use crate::base::clock::{Clock, SystemClock};
-use crate::model::{Change, Epoch, Outcome};
+use crate::model::{Change, Epoch, Outcome, Timestamp};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ops::Range;
@@ -150,6 +150,17 @@ impl Views {
     ) -> Result<(Epoch, Vec<Vec<RecordBatch>>), Error> {
         let views: Vec<View> =
             views.iter().map(|name| View::parse(name)).collect::<Result<_, _>>()?;
+        self.freeze(&views, filter, usize::MAX).map(|(epoch, _, rows)| (epoch, rows))
+    }
+
+    /// The same as [`Views::snapshot`], with the source's clock at that epoch.
+    pub fn clocked_snapshot(
+        &self,
+        views: &[&str],
+        filter: &Filter,
+    ) -> Result<(Epoch, Timestamp, Vec<Vec<RecordBatch>>), Error> {
+        let views: Vec<View> =
+            views.iter().map(|name| View::parse(name)).collect::<Result<_, _>>()?;
         self.freeze(&views, filter, usize::MAX)
     }
 
@@ -160,7 +171,7 @@ impl Views {
         filter: &Filter,
         limit: usize,
     ) -> Result<(Epoch, Vec<RecordBatch>), Error> {
-        let (epoch, mut rows) = self.freeze(&[view], filter, limit)?;
+        let (epoch, _, mut rows) = self.freeze(&[view], filter, limit)?;
         Ok((epoch, rows.pop().unwrap_or_default()))
     }
 
@@ -203,17 +214,17 @@ impl Views {
         views: &[View],
         filter: &Filter,
         limit: usize,
-    ) -> Result<(Epoch, Vec<Vec<RecordBatch>>), Error> {
+    ) -> Result<(Epoch, Timestamp, Vec<Vec<RecordBatch>>), Error> {
         for view in views {
             filter.check(*view)?;
         }
         let state = self.read();
-        let epoch = state.epoch;
+        let (epoch, clock) = (state.epoch, state.clock);
         let frozen: Vec<Frozen> =
             views.iter().map(|view| Frozen::of(&state, *view, filter, limit)).collect();
         drop(state);
         let rows = frozen.into_iter().map(|frozen| frozen.rows(limit)).collect::<Result<_, _>>()?;
-        Ok((epoch, rows))
+        Ok((epoch, clock, rows))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -57,6 +57,15 @@ impl<R: Row> Collection<R> {
     }
 }
 
+impl<R: Row> Collection<R> {
+    /// Retracts the rows that are meant.
+    pub fn remove(&mut self, is_meant: impl Fn(&R) -> bool) {
+        let rows = self.rows.iter().filter(|(row, _)| is_meant(row));
+        let gone: Vec<(R, i64)> = rows.map(|(row, count)| (row.clone(), *count)).collect();
+        gone.into_iter().for_each(|(row, count)| self.update(row, -count));
+    }
+}
+
 impl<R: Row> SmallView for Collection<R> {
     fn begin(&mut self, watched: bool) {
         self.before = watched.then(BTreeMap::new);

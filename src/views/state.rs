@@ -11,7 +11,7 @@ use super::view::View;
 use super::wide::WideTable;
 use crate::model::{
     Change, Document, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind,
-    Occurrence, Outcome, Table, TypeId, Upserts,
+    Occurrence, Outcome, Table, Timestamp, TypeId, Upserts,
 };
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -20,6 +20,8 @@ use std::sync::Arc;
 /// What every view holds.
 pub(super) struct State {
     pub epoch: Epoch,
+    /// The source's clock.
+    pub clock: Timestamp,
     pub names: Arc<Names>,
     pub wide: BTreeMap<(Table, TypeId), WideTable>,
     limits: Limits,
@@ -38,6 +40,7 @@ impl State {
     pub fn new(limits: Limits) -> Self {
         Self {
             epoch: Epoch::default(),
+            clock: Timestamp::MIN,
             names: Arc::default(),
             wide: BTreeMap::new(),
             limits,
@@ -55,8 +58,8 @@ impl State {
 
     /// Takes in one epoch. Afterwards the changes of the watched views can be read until the next.
     ///
-    /// Documents come first and resets second, because the changes of one epoch come from several
-    /// workers in any order.
+    /// Documents come first, then removals and resets, because the changes of one epoch come from
+    /// several workers in any order.
     pub fn apply(&mut self, epoch: Epoch, changes: Vec<Change>, watched: HashSet<View>) {
         self.begin(epoch, watched);
         for change in &changes {
@@ -65,8 +68,10 @@ impl State {
             }
         }
         for change in &changes {
-            if let Change::Reset(asset_type, table) = change {
-                self.reset(*asset_type, *table);
+            match change {
+                Change::Removed(assets) => self.remove(assets),
+                Change::Reset(asset_type, table) => self.reset(*asset_type, *table),
+                _ => {}
             }
         }
         for change in changes {
@@ -175,8 +180,20 @@ impl State {
         }
     }
 
+    /// Forgets the rows of assets.
+    fn remove(&mut self, assets: &[(u32, Arc<str>)]) {
+        let is_gone = |key: &Arc<str>| assets.iter().any(|(_, gone)| gone == key);
+        for wide in self.wide.values_mut() {
+            wide.remove(|(asset, _)| assets.iter().any(|(gone, _)| gone == asset));
+        }
+        self.events.remove(|event| is_gone(&event.asset));
+        self.occurrences.remove(|occurrence| is_gone(&occurrence.asset));
+        self.errors.remove(|error| is_gone(&error.asset));
+    }
+
     fn take(&mut self, change: Change) {
         match change {
+            Change::Clock(clock) => self.clock = self.clock.max(clock),
             Change::Upserts(upserts) => self.upsert(&upserts),
             Change::Events(rows) => update(&mut self.events, rows),
             Change::Occurrences(rows) => update(&mut self.occurrences, rows),
@@ -192,6 +209,7 @@ impl State {
             // Applied before, or the historian's.
             Change::Documents(_)
             | Change::Reset(..)
+            | Change::Removed(_)
             | Change::Telemetry(_)
             | Change::Superseded(_) => {}
         }

@@ -43,7 +43,14 @@ fn check(views: &Views, view: &str, expected: &[&str]) {
 }
 
 pub(super) fn document(kind: Kind, key: &str, id: u32, version: u32, body: &str) -> Document {
-    Document { kind, key: key.into(), id, version, body: Some(body.into()) }
+    Document {
+        kind,
+        key: key.into(),
+        id,
+        version,
+        effective_from: Timestamp::MIN,
+        body: Some(body.into()),
+    }
 }
 
 const PUMP: &str = r#"{"apiVersion": "assets/v1", "kind": "AssetTypeProfile",
@@ -143,7 +150,14 @@ fn small_views_follow_their_changes() {
     check(&views, "fleet_health", &["pump|healthy|2|90.0"]);
     check(&views, "assets", &["p-1|0|pump|1|-", "p-2|1|pump|1|Two"]);
     check(&views, "links", &["d->p-1|0|d|p-1|1"]);
-    let gone = Document { kind: Kind::Assets, key: "p-1".into(), id: 0, version: 2, body: None };
+    let gone = Document {
+        kind: Kind::Assets,
+        key: "p-1".into(),
+        id: 0,
+        version: 2,
+        effective_from: Timestamp::MIN,
+        body: None,
+    };
     views.apply(Epoch(4), vec![Change::Documents(vec![(gone, 1)])]);
     check(&views, "assets", &["p-2|1|pump|1|Two"]);
     let event = EventRow {

@@ -116,6 +116,35 @@ impl WideTable {
         }
     }
 
+    /// Forgets the rows whose key is meant. The last row of the table takes the place of each.
+    pub fn remove(&mut self, is_meant: impl Fn(&Key) -> bool) {
+        let gone: Vec<Key> = self.slots.keys().filter(|key| is_meant(key)).copied().collect();
+        for key in gone {
+            let Some(slot) = self.slots.remove(&key) else { continue };
+            let (at, last) = (slot as usize, self.slots.len());
+            let words = |slot: usize| slot % CHUNK_ROWS * self.stride..;
+            let end = &self.chunks[last / CHUNK_ROWS];
+            let moved_key = end.keys[last % CHUNK_ROWS];
+            let moved = end.words[words(last)][..self.stride].to_vec();
+            let chunk = Arc::make_mut(&mut self.chunks[at / CHUNK_ROWS]);
+            let row = &mut chunk.words[words(at)][..self.stride];
+            if let Some(touched) = &mut self.touched {
+                touched.note(key, Some(row));
+            }
+            row.copy_from_slice(&moved);
+            chunk.keys[at % CHUNK_ROWS] = moved_key;
+            if moved_key != key {
+                self.slots.insert(moved_key, slot);
+            }
+            let end = Arc::make_mut(&mut self.chunks[last / CHUNK_ROWS]);
+            end.keys.pop();
+            end.words.truncate(end.words.len() - self.stride);
+            if end.keys.is_empty() {
+                self.chunks.pop();
+            }
+        }
+    }
+
     /// Marks every row as changed, because it reads differently from now on.
     pub fn touch_all(&mut self) {
         let Some(touched) = &mut self.touched else { return };

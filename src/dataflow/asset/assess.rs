@@ -1,37 +1,48 @@
 //! The assets of one type: takes the rows of an epoch, keeps everything exact, says what changed.
 
 use super::changes::{Changes, Names};
+use super::era::Era;
 use super::evaluate::{Failure, Span, evaluate};
 use super::plan::Plan;
 use super::row::NEVER;
 use super::series::{Placed, Series};
 use super::single::{Asset, slots};
-use super::state::{StateLayout, Steps};
+use super::state::Steps;
 use super::tables::{Arrivals, Said, Tables};
 use crate::model::{ErrorRow, Quality, Rows, mask_words};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 /// Everything that is known of the assets of one type.
 pub struct TypeState {
-    pub(super) plan: Plan,
-    pub(super) states: StateLayout,
+    /// The eras in force, ascending; the last is the current one.
+    pub(super) eras: Vec<Arc<Era>>,
+    /// The current era.
+    pub(super) era: Arc<Era>,
     /// Index into `assets` and `series` by dense asset id.
     index: Vec<u32>,
     pub(super) assets: Vec<Asset>,
     pub(super) series: Vec<Series>,
     pub(super) spans: Vec<Span>,
     spare: Vec<Span>,
-    steps: Steps,
+    pub(super) steps: Steps,
     opened: Vec<u32>,
+    /// Assets with new points before the current era, and the first of their times.
+    pub(super) behind: BTreeMap<usize, i64>,
+    /// The newest tick, microseconds.
+    pub(super) clock: i64,
+    /// When something happens to an asset's rules by itself.
+    alarms: BinaryHeap<Reverse<(i64, u32)>>,
 }
 
 impl TypeState {
-    /// No assets yet.
+    /// No assets yet. The first version of a document holds for all time.
     pub fn new(plan: Plan) -> Self {
-        let states = StateLayout::of(&plan.rows);
+        let era = Arc::new(Era::new(NEVER, plan, None));
         Self {
-            plan,
-            states,
+            eras: vec![Arc::clone(&era)],
+            era,
             index: Vec::new(),
             assets: Vec::new(),
             series: Vec::new(),
@@ -39,12 +50,10 @@ impl TypeState {
             spare: Vec::new(),
             steps: Steps::default(),
             opened: Vec::new(),
+            behind: BTreeMap::new(),
+            clock: NEVER,
+            alarms: BinaryHeap::new(),
         }
-    }
-
-    /// The version of the document that is in effect.
-    pub fn version(&self) -> u32 {
-        self.plan.version
     }
 
     /// Takes all rows of one epoch, in the order of their arrival, and says what changed.
@@ -53,9 +62,57 @@ impl TypeState {
         self.reassess(names, out);
     }
 
+    /// Lets time pass: what had to hold for a while happens though no row comes. `tick` is the
+    /// source's clock in microseconds; one before the newest changes nothing.
+    pub fn tick(&mut self, tick: i64, names: &Names, out: &mut Changes) {
+        self.clock = self.clock.max(tick);
+        let passed = self.passed();
+        let era = Arc::clone(&self.era);
+        let (mut tables, mut said) = (Tables::new(&era.plan), Said::default());
+        while let Some(Reverse((at, index))) = self.alarms.peek().copied()
+            && at <= passed
+        {
+            self.alarms.pop();
+            let asset = &mut self.assets[index as usize];
+            if asset.deadline != at {
+                continue;
+            }
+            asset.log.advance(&era.plan, &era.states, passed, &mut self.steps);
+            let about = (&self.steps, names.get(asset.id));
+            asset.tell_events(&era.plan, &self.series[index as usize], about, &mut said);
+            Asset::tell_closed(&era.plan, about, &mut said);
+            asset.tell_levels(&era, about.1, &mut said, out);
+            asset.hand_out_levels(&mut tables);
+            self.set_alarm(index as usize);
+        }
+        tables.finish(out);
+        said.finish(out);
+    }
+
+    /// The time up to which nothing is expected to come any more.
+    pub(super) fn passed(&self) -> i64 {
+        self.clock.saturating_sub(self.era.plan.out_of_order)
+    }
+
+    /// Looks when something happens to an asset's rules by itself.
+    pub(super) fn set_alarm(&mut self, index: usize) {
+        let asset = &mut self.assets[index];
+        let state = asset.log.last(&self.era.states);
+        let next = state.and_then(|state| self.era.states.deadline(&self.era.plan, state));
+        let next = next.unwrap_or(i64::MAX);
+        if next != asset.deadline {
+            asset.deadline = next;
+            if next != i64::MAX {
+                self.alarms.push(Reverse((next, index as u32)));
+            }
+        }
+    }
+
     /// Puts the points into the series and marks what must be looked at again.
     fn place(&mut self, rows: &Rows, out: &mut Changes) {
-        debug_assert_eq!(rows.slots, self.plan.measured());
+        let era = Arc::clone(&self.era);
+        let plan = &era.plan;
+        debug_assert_eq!(rows.slots, plan.measured());
         let mut arrivals = Arrivals::new(rows);
         let mut mask = vec![0; mask_words(rows.slots)];
         for i in 0..rows.len() {
@@ -68,19 +125,22 @@ impl TypeState {
             if time < self.assets[asset].limit {
                 let too_late = mask.iter().map(|word| word.count_ones()).sum();
                 let superseded = &mut arrivals.superseded;
-                slots(&mask, |slot| superseded.push((self.plan.id, id, slot as u32, time)));
+                slots(&mask, |slot| superseded.push((plan.id, id, slot as u32, time)));
                 arrivals.row(i, &mask, 0, too_late);
                 continue;
             }
-            let (at, made) = self.series[asset].row_at(&self.plan.rows, time);
+            if time < era.from {
+                self.place_behind(asset, rows, i, &mut mask, &mut arrivals);
+                continue;
+            }
+            let (at, made) = self.series[asset].row_at(&plan.rows, time);
             let mut duplicates = 0;
             let mut end = at + 1;
-            let appended = made && end == self.series[asset].len(&self.plan.rows);
+            let appended = made && end == self.series[asset].len(&plan.rows);
             if appended {
                 // Nothing is there to compare with, and nobody holds the values yet.
-                let row = self.series[asset].row_mut(&self.plan.rows, at);
+                let row = self.series[asset].row_mut(&plan.rows, at);
                 let (words, quality) = (rows.words(i), rows.quality(i));
-                let plan = &self.plan;
                 slots(&mask, |slot| {
                     plan.rows.set_point(row, slot, words[slot], Quality(quality[slot]))
                 });
@@ -92,12 +152,12 @@ impl TypeState {
                     }
                     let (word, quality) = (rows.words(i)[slot], Quality(rows.quality(i)[slot]));
                     let series = &mut self.series[asset];
-                    let (placed, reach) = series.place(&self.plan.rows, at, slot, word, quality);
+                    let (placed, reach) = series.place(&plan.rows, at, slot, word, quality);
                     end = end.max(reach);
                     match placed {
                         Placed::New => {}
                         Placed::Corrected => {
-                            arrivals.superseded.push((self.plan.id, id, slot as u32, time));
+                            arrivals.superseded.push((plan.id, id, slot as u32, time));
                         }
                         Placed::Duplicate => {
                             duplicates += 1;
@@ -123,22 +183,27 @@ impl TypeState {
         if self.index.len() <= at {
             self.index.resize(at + 1, u32::MAX);
         }
+        let plan = &self.era.plan;
         if self.index[at] == u32::MAX {
             self.index[at] = self.assets.len() as u32;
-            self.assets.push(Asset::new(id, &self.plan));
-            self.series.push(Series::of_asset(&self.plan.rows, id));
+            self.assets.push(Asset::new(id, plan));
+            self.series.push(Series::of_asset(&plan.rows, id));
         }
         let index = self.index[at] as usize;
         let asset = &mut self.assets[index];
         if !asset.opened {
-            let newest = self.series[index].newest(&self.plan.rows);
-            let horizon =
-                newest.map_or(NEVER, |newest| newest.saturating_sub(self.plan.hot_horizon));
-            asset.limit = horizon.max(asset.since_version);
+            let newest = self.series[index].newest(&plan.rows);
+            asset.limit = newest.map_or(NEVER, |newest| newest.saturating_sub(plan.hot_horizon));
             asset.opened = true;
             self.opened.push(index as u32);
         }
         index
+    }
+
+    /// The index of an asset that has been opened.
+    pub(super) fn find(&self, id: u32) -> Option<usize> {
+        let index = *self.index.get(id as usize)?;
+        (index != u32::MAX).then_some(index as usize)
     }
 
     /// Marks rows of an asset to be looked at again.
@@ -153,7 +218,7 @@ impl TypeState {
         let known = self.assets[asset].span;
         let index = known.map_or(self.spans.len(), |span| span as usize);
         if known.is_none() {
-            let width = mask_words(self.plan.layout.slots.len());
+            let width = mask_words(self.era.plan.layout.slots.len());
             let mut span = self.spare.pop().unwrap_or_default();
             span.touched.clear();
             span.touched.resize(width, 0);
@@ -180,34 +245,47 @@ impl TypeState {
 
     /// Evaluates, steps the rules, folds the windows and hands out what is new.
     pub(super) fn reassess(&mut self, names: &Names, out: &mut Changes) {
+        let era = Arc::clone(&self.era);
+        let plan = &era.plan;
+        let (mut tables, mut said) = (Tables::new(plan), Said::default());
+        self.rebuild_behind(names, &mut tables, &mut said, out);
         let mut spans = std::mem::take(&mut self.spans);
         let mut failures = Vec::new();
-        evaluate(&self.plan, &mut spans, &mut self.series, &mut failures);
-        let (mut tables, mut said) = (Tables::new(&self.plan), Said::default());
+        evaluate(plan, &mut spans, &mut self.series, &mut failures);
         self.tell_failures(failures, names, &mut said);
-        let (plan, states) = (&self.plan, &self.states);
+        let passed = self.passed();
         for span in &spans {
             let asset = &mut self.assets[span.asset];
             let series = &mut self.series[span.asset];
-            let about = (&mut self.steps, names.get(asset.id));
-            asset.log.restep(plan, states, series, (span.start, span.end), about.0);
-            let about = (&*about.0, about.1);
-            asset.tell_events(plan, series, span.start, about, &mut said);
-            if about.0.levels_differ() | std::mem::take(&mut asset.tell_anew) {
-                asset.tell_levels(plan, states, about, &mut said, out);
+            let run = (span.start, span.end, passed);
+            asset.log.restep(plan, &era.states, series, run, &mut self.steps);
+            let about = (&self.steps, names.get(asset.id));
+            if !plan.events.is_empty() {
+                let looked_at_all = about.0.end == series.len(&plan.rows);
+                let to =
+                    if looked_at_all { i64::MAX } else { series.time(&plan.rows, about.0.end) };
+                asset.take_back((series.time(&plan.rows, span.start), to), &mut said);
+                asset.tell_events(plan, series, about, &mut said);
             }
-            asset.roll_up(plan, series, span);
-            asset.newest_points(plan, series, span);
-            asset.hand_out(plan, series, states, &mut tables, out);
-            asset.forget(plan, series, states);
+            if about.0.levels_differ() {
+                Asset::tell_closed(plan, about, &mut said);
+                asset.tell_levels(&era, about.1, &mut said, out);
+            }
+            asset.roll_up(&era, series, span);
+            asset.newest_points(&era, series, span);
+            asset.hand_out(&era, series, &mut tables, out);
+            asset.forget(&era, series);
             asset.span = None;
+            if self.steps.moved {
+                self.set_alarm(span.asset);
+            }
         }
         tables.finish(out);
         said.finish(out);
         self.spare.append(&mut spans);
     }
 
-    fn tell_failures(&mut self, failures: Vec<Failure>, names: &Names, said: &mut Said) {
+    pub(super) fn tell_failures(&mut self, failures: Vec<Failure>, names: &Names, said: &mut Said) {
         for failure in failures {
             let asset = &mut self.assets[failure.asset];
             let is =

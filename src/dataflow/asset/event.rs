@@ -67,11 +67,7 @@ impl EventPlan {
     /// Takes a row at event time `t`; a condition that is not known counts as not true.
     pub fn step(&self, state: &mut [i64], t: i64, condition: bool) {
         let before = state[0] & CONDITION != 0;
-        if state[1] != NEVER && state[1].saturating_add(self.hold_for) <= t {
-            let at = state[1] + self.hold_for;
-            self.fire(state, at);
-            state[1] = NEVER;
-        }
+        self.advance(state, t);
         match (self.edge, before, condition) {
             (Edge::Rising, false, true) if self.hold_for > 0 => state[1] = t,
             (Edge::Rising, false, true) | (Edge::Falling, true, false) => self.fire(state, t),
@@ -79,6 +75,24 @@ impl EventPlan {
             _ => {}
         }
         state[0] = state[0] & !CONDITION | i64::from(condition);
+    }
+
+    /// Lets time pass up to `t`: what has held long enough fires at its own time.
+    pub fn advance(&self, state: &mut [i64], t: i64) {
+        if let Some(at) = self.deadline(state).filter(|at| *at <= t) {
+            self.fire(state, at);
+            state[1] = NEVER;
+        }
+    }
+
+    /// When the condition will have held long enough.
+    pub fn deadline(&self, state: &[i64]) -> Option<i64> {
+        (state[1] != NEVER).then(|| state[1].saturating_add(self.hold_for))
+    }
+
+    /// Whether the rule fires some time after a row, and not at its time.
+    pub fn waits(&self) -> bool {
+        self.hold_for > 0 && self.edge == Edge::Rising
     }
 
     /// When the rule fired last, and whether that was suppressed.

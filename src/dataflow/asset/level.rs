@@ -100,6 +100,14 @@ impl RulePlan {
         state[2 + LEVEL_WORDS] = NORMAL;
     }
 
+    /// Takes over a state of another version of the rule: a level that is not here any more is
+    /// normal.
+    pub fn adopt(&self, state: &mut [i64]) {
+        for i in (0..2).filter(|i| self.levels[*i].is_none()) {
+            level_mut(state, i).copy_from_slice(&[NORMAL, NEVER, NEVER, NEVER, NEVER]);
+        }
+    }
+
     /// Takes a row at event time `t`, with the rule's value as a word, `None` when missing or bad.
     pub fn step(&self, state: &mut [i64], t: i64, value: Option<u64>) {
         loop {
@@ -135,6 +143,11 @@ impl RulePlan {
             level => state[2 + (level - 1) * LEVEL_WORDS + 1],
         };
         [level as u64, since as u64, state[0] as u64]
+    }
+
+    /// When a pending phase ends by itself next.
+    pub fn next_deadline(&self, state: &[i64]) -> Option<i64> {
+        [0, 1].into_iter().filter_map(|i| self.deadline(state, i)).min()
     }
 
     /// When the level's pending phase ends by itself.

@@ -12,6 +12,7 @@
 mod plan;
 mod row;
 mod series;
+mod era;
 mod evaluate;
 mod level;
 mod event;
@@ -21,6 +22,7 @@ mod score;
 mod single;
 mod assess;
 mod tables;
+mod rebuild;
 mod version;
 mod changes;
 mod message;

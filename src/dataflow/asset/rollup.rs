@@ -3,6 +3,7 @@
 //! Every aggregate is the fold of the metric's good and uncertain points in event-time order, so
 //! sums do not depend on the order of arrival, not even in the last digit.
 
+use super::era::{Era, Past};
 use super::plan::Plan;
 use super::row::NEVER;
 use super::series::Series;
@@ -43,35 +44,36 @@ impl Windows {
         open.dirty |= any;
     }
 
-    /// Folds the touched metrics anew in all windows that overlap `[from, to]`.
+    /// Folds the touched metrics anew in all windows that overlap `[from, to]`. These are the
+    /// windows at `at` among those of the current version.
     pub fn refold(
         &mut self,
-        plan: &Plan,
-        window: Window,
+        past: Past<'_>,
+        at: usize,
         series: &Series,
         (from, to): (i64, i64),
         touched: &[u64],
     ) {
-        let (rows, size) = (&plan.rows, window.size().0);
+        let plan = &past.now.plan;
+        let (rows, size) = (&plan.rows, plan.windows[at].size().0);
         let mut start = from - from.rem_euclid(size);
         while start <= to {
-            let first = series.position(rows, start).max(usize::from(series.base));
-            let last = series.position(rows, start + size);
+            let range = (start, start.saturating_add(size));
+            let next = past.next_time(series, start);
             let known = self.open.binary_search_by_key(&start, |open| open.start).is_ok();
-            if first < last || known {
+            if next.is_some_and(|next| next < range.1) || known {
+                let first = series.position(rows, start).max(series.first());
+                let last = series.position(rows, range.1).max(first);
                 let open = self.at(plan, start);
                 for (k, slot) in plan.numeric.iter().enumerate() {
                     if touched[slot / 64] >> (slot % 64) & 1 == 1 {
-                        open.fold(plan, series, first..last, (k, *slot));
+                        open.fold((past, at, range), series, first..last, (k, *slot));
                     }
                 }
             }
-            start = match series.position(rows, start + size) {
-                next if next < series.len(rows) => {
-                    let time = series.time(rows, next);
-                    time - time.rem_euclid(size)
-                }
-                _ => break,
+            start = match past.next_time(series, range.1) {
+                Some(time) => time - time.rem_euclid(size),
+                None => break,
             };
         }
     }
@@ -121,27 +123,45 @@ impl Windows {
         }
     }
 
+    /// Folds the rows of all past segments into the windows that stay open.
+    pub fn absorb_past(&mut self, past: Past<'_>, at: usize, limit: i64) {
+        let plan = &past.now.plan;
+        let size = plan.windows[at].size().0;
+        let width = plan.numeric.len() * STAT_WORDS;
+        for open in self.open.iter_mut().filter(|open| open.start + size > limit) {
+            for (k, slot) in plan.numeric.iter().enumerate() {
+                let folded = open.folded.get_or_insert_with(|| vec![0; width]);
+                let stat = &mut folded[k * STAT_WORDS..][..STAT_WORDS];
+                add_past(past, at, (open.start, open.start + size), *slot, stat);
+            }
+        }
+    }
+
     /// Forgets the windows that end at or before a time: no point can reach them any more.
     pub fn forget(&mut self, window: Window, limit: i64) {
         self.open.retain(|open| open.start + window.size().0 > limit);
     }
 
     /// Moves the windows to another version of the document: metrics keep their aggregates by
-    /// name, all rows count as folded.
-    pub fn relayout(&mut self, from: &Plan, to: &Plan) {
-        for open in &mut self.open {
-            let mut words = vec![0; 1 + to.numeric.len() * STAT_WORDS];
-            words[0] = open.words[0];
-            for (k, slot) in to.numeric.iter().enumerate() {
-                let name = &to.layout.slots[*slot].name;
-                let was = from.numeric.iter().position(|s| from.layout.slots[*s].name == *name);
-                if let Some(was) = was {
-                    let stat = &open.words[1 + was * STAT_WORDS..][..STAT_WORDS];
-                    words[1 + k * STAT_WORDS..][..STAT_WORDS].copy_from_slice(stat);
+    /// name.
+    pub fn relayout(&mut self, from: &Era, to: &Era) {
+        let width = to.plan.numeric.len() * STAT_WORDS;
+        let moved = |stats: &[u64]| {
+            let mut moved = vec![0; width];
+            for (k, slot) in to.plan.numeric.iter().enumerate() {
+                let was = from.slot_of(to, *slot);
+                if let Some(was) = from.plan.numeric.iter().position(|s| Some(*s) == was) {
+                    let stat = &stats[was * STAT_WORDS..][..STAT_WORDS];
+                    moved[k * STAT_WORDS..][..STAT_WORDS].copy_from_slice(stat);
                 }
             }
-            open.folded = Some(words[1..].to_vec());
-            open.words = words;
+            moved
+        };
+        for open in &mut self.open {
+            let stats = moved(&open.words[1..]);
+            open.words.truncate(1);
+            open.words.extend(stats);
+            open.folded = open.folded.as_deref().map(moved);
         }
     }
 
@@ -166,15 +186,17 @@ impl Windows {
 impl OpenWindow {
     fn fold(
         &mut self,
-        plan: &Plan,
+        (past, at, range): (Past<'_>, usize, (i64, i64)),
         series: &Series,
         rows: std::ops::Range<usize>,
         (k, slot): (usize, usize),
     ) {
+        let plan = &past.now.plan;
         let mut stat = [0; STAT_WORDS];
         if let Some(folded) = &self.folded {
             stat.copy_from_slice(&folded[k * STAT_WORDS..(k + 1) * STAT_WORDS]);
         }
+        add_past(past, at, range, slot, &mut stat);
         for i in rows {
             if let Some(x) = point(plan, series.row(&plan.rows, i), slot) {
                 add(&mut stat, x);
@@ -187,6 +209,19 @@ impl OpenWindow {
                 self.words[0] += 1;
             }
             self.dirty = true;
+        }
+    }
+}
+
+/// Adds the points of a metric in past segments that lie in a range of times.
+fn add_past(past: Past<'_>, at: usize, (from, to): (i64, i64), slot: usize, stat: &mut [u64]) {
+    for (segment, slot) in past.with(slot, Some(at)) {
+        let (plan, series) = (&segment.era.plan, &segment.series);
+        let first = series.position(&plan.rows, from).max(series.first());
+        for i in first..series.position(&plan.rows, to) {
+            if let Some(x) = point(plan, series.row(&plan.rows, i), slot) {
+                add(stat, x);
+            }
         }
     }
 }

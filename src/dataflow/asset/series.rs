@@ -128,6 +128,18 @@ impl Series {
         next
     }
 
+    /// Cuts off the rows from `at` on.
+    pub fn split_off(&mut self, layout: &RowLayout, at: usize) -> Self {
+        let base = self.base && at == 0;
+        self.base &= !base;
+        Self { words: self.words.split_off(at * layout.stride), base }
+    }
+
+    /// The first row with points of its own.
+    pub fn first(&self) -> usize {
+        usize::from(self.base)
+    }
+
     /// Forgets the rows before `first`, which stays as the base.
     pub fn forget(&mut self, layout: &RowLayout, first: usize) {
         self.words.drain(..first * layout.stride);

@@ -1,6 +1,7 @@
 //! One asset: what was said of it last, and what must be said now that its series changed.
 
 use super::changes::Changes;
+use super::era::{Era, Past, Segment};
 use super::evaluate::Span;
 use super::level::{self, LEVELS, RulePlan};
 use super::message::render;
@@ -20,6 +21,8 @@ const FORGET_FROM: usize = 64;
 /// All that is kept of an asset beside its series.
 pub struct Asset {
     pub id: u32,
+    /// Rows of eras before the current one, as long as late points may reach them.
+    pub past: Vec<Segment>,
     pub log: StateLog,
     pub windows: Vec<Windows>,
     /// The row of the table `Latest`, and the same as of the base row of the series.
@@ -29,8 +32,6 @@ pub struct Asset {
     pub health: Vec<u64>,
     pub levels: Vec<u64>,
     levels_changed: bool,
-    /// Whether levels must be told even where the state did not change.
-    pub tell_anew: bool,
     /// Raised levels: rule, level, since, condition end.
     open: Vec<(usize, usize, i64, Option<i64>)>,
     /// Events that late rows may still take back, with the time of the row that fired them.
@@ -38,8 +39,8 @@ pub struct Asset {
     pub errors: Vec<ErrorRow>,
     /// Points before this time come too late; settled before the first row of an epoch.
     pub limit: i64,
-    /// No point before this time is taken since a new version of the document took effect.
-    pub since_version: i64,
+    /// When something happens to the rules' state by itself, as the alarm clock has it.
+    pub deadline: i64,
     /// Index into the spans of this epoch, when the asset has rows in it.
     pub span: Option<u32>,
     /// Whether all rows of this epoch went to the end of the series.
@@ -57,6 +58,7 @@ impl Asset {
         let latest: Vec<u64> = plan.layout.slots.iter().flat_map(|_| nothing).collect();
         Self {
             id,
+            past: Vec::new(),
             log: StateLog::default(),
             windows: vec![Windows::default(); plan.windows.len()],
             base_latest: latest.clone(),
@@ -64,12 +66,11 @@ impl Asset {
             health: Vec::new(),
             levels: Vec::new(),
             levels_changed: false,
-            tell_anew: false,
             open: Vec::new(),
             events: Vec::new(),
             errors: Vec::new(),
             limit: NEVER,
-            since_version: NEVER,
+            deadline: i64::MAX,
             span: None,
             appended: true,
             opened: false,
@@ -79,21 +80,8 @@ impl Asset {
         }
     }
 
-    /// Takes back the events of the rows that were looked at again, and tells those of now.
-    pub fn tell_events(
-        &mut self,
-        plan: &Plan,
-        series: &Series,
-        start: usize,
-        (steps, name): (&Steps, &Arc<str>),
-        said: &mut Said,
-    ) {
-        if plan.events.is_empty() {
-            return;
-        }
-        let from = series.time(&plan.rows, start);
-        let looked_at_all = steps.end == series.len(&plan.rows);
-        let to = if looked_at_all { i64::MAX } else { series.time(&plan.rows, steps.end) };
+    /// Takes back what was said at the row times of a range.
+    pub fn take_back(&mut self, (from, to): (i64, i64), said: &mut Said) {
         self.events.retain(|(row_time, event)| {
             let stays = *row_time < from || *row_time >= to;
             if !stays {
@@ -101,9 +89,22 @@ impl Asset {
             }
             stays
         });
+    }
+
+    /// Tells the events of a run of the rules.
+    pub fn tell_events(
+        &mut self,
+        plan: &Plan,
+        series: &Series,
+        (steps, name): (&Steps, &Arc<str>),
+        said: &mut Said,
+    ) {
         for Fired { rule, at, suppressed, row_time } in &steps.fired {
             let rule = &plan.events[*rule];
-            let row = series.row(&plan.rows, series.position(&plan.rows, *row_time));
+            let position = series.position(&plan.rows, *at);
+            // What had to hold for a while is told from the last row before its time was up.
+            let told_from = if rule.waits() { position.saturating_sub(1) } else { position };
+            let row = series.row(&plan.rows, told_from);
             let event = EventRow {
                 asset: Arc::clone(name),
                 rule: Arc::clone(&rule.id),
@@ -118,31 +119,28 @@ impl Asset {
         }
     }
 
-    /// Tells the occurrences and levels that differ, after the state changed.
-    pub fn tell_levels(
-        &mut self,
-        plan: &Plan,
-        states: &StateLayout,
-        (steps, name): (&Steps, &Arc<str>),
-        said: &mut Said,
-        out: &mut Changes,
-    ) {
-        let Some(state) = self.log.last(states) else { return };
+    /// Tells the levels that were cleared, and those that had been in the same rows before.
+    pub fn tell_closed(plan: &Plan, (steps, name): (&Steps, &Arc<str>), said: &mut Said) {
         for (closed, diff) in [(&steps.was_closed, -1), (&steps.closed, 1)] {
-            for Closed { rule, level, since, end } in closed {
-                let row = occurrence(plan, name, (*rule, *level, *since, Some(*end)), true);
-                said.occurrences.push((row, diff));
-            }
+            tell_stays(plan, name, (closed, diff), said);
         }
-        let open = raised(plan, states, state);
+    }
+
+    /// Tells the raised levels and the levels that differ, after the state changed.
+    pub fn tell_levels(&mut self, era: &Era, name: &Arc<str>, said: &mut Said, out: &mut Changes) {
+        let (plan, states) = (&era.plan, &era.states);
+        let (mut open, mut levels) = (Vec::new(), Vec::new());
+        if let Some(state) = self.log.last(states) {
+            open = raised(plan, states, state);
+            let rules = 0..plan.rules.len();
+            levels = rules.flat_map(|i| RulePlan::summary(&state[states.rule(i)])).collect();
+        }
         for (open, diff) in [(&self.open, -1), (&open, 1)] {
             for open in open {
                 said.occurrences.push((occurrence(plan, name, *open, false), diff));
             }
         }
         self.open = open;
-        let levels: Vec<u64> =
-            (0..plan.rules.len()).flat_map(|i| RulePlan::summary(&state[states.rule(i)])).collect();
         for (i, rule) in plan.rules.iter().enumerate() {
             let (was, is) = (place(&self.levels, i), place(&levels, i));
             if was != is {
@@ -171,7 +169,8 @@ impl Asset {
     }
 
     /// Brings the windows up to date.
-    pub fn roll_up(&mut self, plan: &Plan, series: &Series, span: &Span) {
+    pub fn roll_up(&mut self, era: &Era, series: &Series, span: &Span) {
+        let plan = &era.plan;
         let count = series.len(&plan.rows);
         if self.appended {
             for i in span.start..count {
@@ -184,11 +183,22 @@ impl Asset {
                 series.time(&plan.rows, span.start),
                 series.time(&plan.rows, span.end.max(span.start + 1) - 1),
             );
-            for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
-                windows.refold(plan, *window, series, times, &span.touched);
-            }
+            self.fold(era, series, times, &span.touched);
         }
-        let newest = series.time(&plan.rows, count - 1);
+        self.settle(plan, series);
+    }
+
+    /// Folds the touched metrics anew in all windows that overlap a range of times.
+    pub fn fold(&mut self, era: &Era, series: &Series, times: (i64, i64), touched: &[u64]) {
+        let past = Past { segments: &self.past, now: era };
+        for (at, windows) in self.windows.iter_mut().enumerate() {
+            windows.refold(past, at, series, times, touched);
+        }
+    }
+
+    /// Settles the windows that are complete.
+    pub fn settle(&mut self, plan: &Plan, series: &Series) {
+        let newest = series.time(&plan.rows, series.len(&plan.rows) - 1);
         let watermark = newest.saturating_sub(plan.out_of_order);
         if watermark >= self.settle_at || !self.appended {
             let sizes = self.windows.iter_mut().zip(&plan.windows);
@@ -198,37 +208,33 @@ impl Asset {
     }
 
     /// Brings the row of `Latest` up to date.
-    pub fn newest_points(&mut self, plan: &Plan, series: &Series, span: &Span) {
-        let layout = &plan.rows;
+    pub fn newest_points(&mut self, era: &Era, series: &Series, span: &Span) {
+        let (plan, layout) = (&era.plan, &era.plan.rows);
         if self.appended {
             for i in span.start..series.len(layout) {
                 let row = series.row(layout, i);
-                slots(layout.fresh(row), |slot| take(&mut self.latest, plan, row, slot));
+                slots(layout.fresh(row), |slot| take(&mut self.latest, slot, (plan, row, slot)));
             }
             return;
         }
-        let first = usize::from(series.base);
+        let past = Past { segments: &self.past, now: era };
         slots(&span.touched, |slot| {
-            let rows = (first..series.len(layout)).rev().map(|i| series.row(layout, i));
-            match rows.into_iter().find(|row| layout.is_fresh(row, slot)) {
-                Some(row) => take(&mut self.latest, plan, row, slot),
-                None => {
-                    let base = 3 * slot..3 * slot + 3;
-                    self.latest[base.clone()].copy_from_slice(&self.base_latest[base]);
+            if let Some(row) = newest(plan, series, slot) {
+                return take(&mut self.latest, slot, (plan, row, slot));
+            }
+            for (segment, was) in past.with(slot, None).rev() {
+                if let Some(row) = newest(&segment.era.plan, &segment.series, was) {
+                    return take(&mut self.latest, slot, (&segment.era.plan, row, was));
                 }
             }
+            let base = 3 * slot..3 * slot + 3;
+            self.latest[base.clone()].copy_from_slice(&self.base_latest[base]);
         });
     }
 
     /// Puts the asset's new rows into the tables.
-    pub fn hand_out(
-        &mut self,
-        plan: &Plan,
-        series: &Series,
-        states: &StateLayout,
-        tables: &mut Tables,
-        out: &mut Changes,
-    ) {
+    pub fn hand_out(&mut self, era: &Era, series: &Series, tables: &mut Tables, out: &mut Changes) {
+        let (plan, states) = (&era.plan, &era.states);
         push(&mut tables.latest, self.id, &self.latest);
         if let Some(health) = &plan.health {
             let row = series.row(&plan.rows, series.len(&plan.rows) - 1);
@@ -246,9 +252,7 @@ impl Asset {
                 }
             }
         }
-        if std::mem::take(&mut self.levels_changed) {
-            push(&mut tables.levels, self.id, &self.levels);
-        }
+        self.hand_out_levels(tables);
         for (windows, upserts) in self.windows.iter_mut().zip(&mut tables.rollups) {
             windows.take_dirty(|start, words| {
                 upserts.windows.push(start);
@@ -257,9 +261,16 @@ impl Asset {
         }
     }
 
+    /// Puts the asset's levels into the table when they changed.
+    pub fn hand_out_levels(&mut self, tables: &mut Tables) {
+        if std::mem::take(&mut self.levels_changed) {
+            push(&mut tables.levels, self.id, &self.levels);
+        }
+    }
+
     /// Lets rows go that no late point can reach any more.
-    pub fn forget(&mut self, plan: &Plan, series: &mut Series, states: &StateLayout) {
-        let layout = &plan.rows;
+    pub fn forget(&mut self, era: &Era, series: &mut Series) {
+        let (plan, states, layout) = (&era.plan, &era.states, &era.plan.rows);
         let count = series.len(layout);
         if count < self.forget_at {
             return;
@@ -268,7 +279,7 @@ impl Asset {
         let limit = newest.saturating_sub(plan.hot_horizon);
         let base = series.position(layout, limit).saturating_sub(1);
         if base > 0 {
-            self.absorb(plan, series, base, limit);
+            self.absorb(era, series, base, limit);
             let time = series.time(layout, base);
             series.forget(layout, base);
             self.log.forget(states, time);
@@ -281,14 +292,27 @@ impl Asset {
         self.forget_at = (2 * series.len(layout)).max(FORGET_FROM);
     }
 
-    /// Folds the rows up to `base` into what outlives them.
-    fn absorb(&mut self, plan: &Plan, series: &Series, base: usize, limit: i64) {
-        for i in usize::from(series.base)..=base {
-            let row = series.row(&plan.rows, i);
-            for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
-                windows.absorb(plan, *window, row, limit);
+    /// Folds the rows up to `base`, and all past ones, into what outlives them.
+    fn absorb(&mut self, era: &Era, series: &Series, base: usize, limit: i64) {
+        let past = std::mem::take(&mut self.past);
+        let earlier = Past { segments: &past, now: era };
+        for slot in 0..era.plan.layout.slots.len() {
+            for (segment, was) in earlier.with(slot, None) {
+                if let Some(row) = newest(&segment.era.plan, &segment.series, was) {
+                    take(&mut self.base_latest, slot, (&segment.era.plan, row, was));
+                }
             }
-            slots(plan.rows.fresh(row), |slot| take(&mut self.base_latest, plan, row, slot));
+        }
+        for (at, windows) in self.windows.iter_mut().enumerate() {
+            windows.absorb_past(earlier, at, limit);
+        }
+        for i in series.first()..=base {
+            let row = series.row(&era.plan.rows, i);
+            for (windows, window) in self.windows.iter_mut().zip(&era.plan.windows) {
+                windows.absorb(&era.plan, *window, row, limit);
+            }
+            let fresh = era.plan.rows.fresh(row);
+            slots(fresh, |slot| take(&mut self.base_latest, slot, (&era.plan, row, slot)));
         }
     }
 
@@ -311,11 +335,26 @@ pub fn slots(mask: &[u64], mut each: impl FnMut(usize)) {
     }
 }
 
-/// Copies a metric's point into a row of the table `Latest`.
-fn take(latest: &mut [u64], plan: &Plan, row: &[u64], slot: usize) {
-    latest[3 * slot] = plan.rows.value(row, slot);
+/// The newest row in which a metric has a point.
+fn newest<'a>(plan: &Plan, series: &'a Series, slot: usize) -> Option<&'a [u64]> {
+    let layout = &plan.rows;
+    let mut rows = (series.first()..series.len(layout)).rev().map(|i| series.row(layout, i));
+    rows.find(|row| layout.is_fresh(row, slot))
+}
+
+/// Copies the point of slot `from` of a row into the row of the table `Latest`.
+fn take(latest: &mut [u64], slot: usize, (plan, row, from): (&Plan, &[u64], usize)) {
+    latest[3 * slot] = plan.rows.value(row, from);
     latest[3 * slot + 1] = plan.rows.time(row) as u64;
-    latest[3 * slot + 2] = u64::from(plan.rows.quality(row, slot).0);
+    latest[3 * slot + 2] = u64::from(plan.rows.quality(row, from).0);
+}
+
+/// Tells levels that were cleared.
+pub fn tell_stays(plan: &Plan, name: &Arc<str>, (closed, diff): (&[Closed], i64), said: &mut Said) {
+    for Closed { rule, level, since, end } in closed {
+        let row = occurrence(plan, name, (*rule, *level, *since, Some(*end)), true);
+        said.occurrences.push((row, diff));
+    }
 }
 
 /// The level that a row of the table `Thresholds` says, once the rule was evaluated.

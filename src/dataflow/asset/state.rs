@@ -51,6 +51,8 @@ pub struct Steps {
     pub end: usize,
     /// Whether the state after the newest row changed.
     changed: bool,
+    /// Whether a state was put into the log, so that deadlines may be others than before.
+    pub moved: bool,
 }
 
 /// Where the parts of a state are.
@@ -111,6 +113,25 @@ impl StateLayout {
         }
     }
 
+    /// When something happens to the state by itself next.
+    pub fn deadline(&self, plan: &Plan, state: &[i64]) -> Option<i64> {
+        let rules = plan.rules.iter().enumerate();
+        let levels = rules.filter_map(|(i, rule)| rule.next_deadline(&state[self.rule(i)]));
+        let events = plan.events.iter().enumerate();
+        let held = events.filter_map(|(i, rule)| rule.deadline(&state[self.event(i)]));
+        levels.chain(held).min()
+    }
+
+    /// Lets time pass up to `t` without a row.
+    fn advance(&self, plan: &Plan, state: &mut [i64], t: i64) {
+        for (i, rule) in plan.rules.iter().enumerate() {
+            rule.step(&mut state[self.rule(i)], t, None);
+        }
+        for (i, rule) in plan.events.iter().enumerate() {
+            rule.advance(&mut state[self.event(i)], t);
+        }
+    }
+
     /// Whether two states mean the same, the transition counters left out.
     fn meets(&self, rows: &RowLayout, a: &[i64], b: &[i64]) -> bool {
         let rules = (0..rows.rules).map(|i| self.rule(i));
@@ -149,13 +170,13 @@ impl StateLog {
     }
 
     /// Lets the rules look at the rows from `start` on. Rows from `must` on may be left out as
-    /// soon as the state is what it was before them.
+    /// soon as the state is what it was before them. After the last row time passes up to `clock`.
     pub fn restep(
         &mut self,
         plan: &Plan,
         layout: &StateLayout,
         series: &Series,
-        (start, must): (usize, usize),
+        (start, must, clock): (usize, usize, i64),
         steps: &mut Steps,
     ) {
         steps.clear();
@@ -187,6 +208,7 @@ impl StateLog {
                 found(plan, layout, &steps.before, &steps.state, &mut steps.closed);
                 fired(plan, layout, &steps.before, &steps.state, time, &mut steps.fired);
                 self.push(time, &steps.state);
+                steps.moved = true;
             }
             while next < steps.tail.len() && steps.tail[next] <= time {
                 let was = &steps.tail[next + 1..next + entry];
@@ -195,15 +217,71 @@ impl StateLog {
                 next += entry;
             }
         }
-        let old_last = steps.tail.len().checked_sub(layout.width).map(|at| &steps.tail[at..]);
         if steps.end < rows {
             self.rejoin(plan, layout, steps, next);
+        } else if steps.moved || !steps.tail.is_empty() {
+            self.pass(plan, layout, clock, steps);
+            for was in steps.tail[next..].chunks_exact(entry) {
+                found(plan, layout, &steps.old, &was[1..], &mut steps.was_closed);
+                steps.old.copy_from_slice(&was[1..]);
+            }
         }
+        let old_last = steps.tail.len().checked_sub(layout.width).map(|at| &steps.tail[at..]);
         let unchanged = match old_last {
             Some(old) => self.last(layout) == Some(old),
             None => steps.state == steps.old,
         };
         steps.changed = !unchanged;
+    }
+
+    /// Lets time pass up to `clock` after the newest row.
+    pub fn advance(&mut self, plan: &Plan, layout: &StateLayout, clock: i64, steps: &mut Steps) {
+        steps.clear();
+        let Some(last) = self.last(layout) else { return };
+        steps.state.extend_from_slice(last);
+        self.pass(plan, layout, clock, steps);
+        steps.changed = steps.moved;
+    }
+
+    /// Lets what is pending happen at its own time, up to `clock`.
+    fn pass(&mut self, plan: &Plan, layout: &StateLayout, clock: i64, steps: &mut Steps) {
+        while let Some(at) = layout.deadline(plan, &steps.state).filter(|at| *at <= clock) {
+            steps.before.clear();
+            steps.before.extend_from_slice(&steps.state);
+            layout.advance(plan, &mut steps.state, at);
+            found(plan, layout, &steps.before, &steps.state, &mut steps.closed);
+            fired(plan, layout, &steps.before, &steps.state, at, &mut steps.fired);
+            self.push(at, &steps.state);
+            steps.moved = true;
+        }
+    }
+
+    /// Cuts off the changes at and after a time, and says which levels they had cleared. A state
+    /// that was carried into an era that begins at `from` is where its changes begin.
+    pub fn cut(
+        &mut self,
+        plan: &Plan,
+        layout: &StateLayout,
+        (time, from): (i64, i64),
+        closed: &mut Vec<Closed>,
+    ) {
+        if layout.width == 0 {
+            return;
+        }
+        let entry = layout.width + 1;
+        let split = self.first_at(layout, time) * entry;
+        let tail: Vec<i64> = self.words.drain(split..).collect();
+        let mut changes = tail.chunks_exact(entry).peekable();
+        let mut before = Vec::new();
+        match (self.last(layout), changes.peek()) {
+            (Some(last), _) => before.extend_from_slice(last),
+            (None, Some(first)) if first[0] < from => before.extend_from_slice(&first[1..]),
+            (None, _) => layout.initial(&plan.rows, &mut before),
+        }
+        for change in changes {
+            found(plan, layout, &before, &change[1..], closed);
+            before.copy_from_slice(&change[1..]);
+        }
     }
 
     /// Appends the stored changes from `next` on, with the transition counters moved by what the
@@ -261,6 +339,7 @@ impl Steps {
         self.closed.clear();
         self.was_closed.clear();
         self.changed = false;
+        self.moved = false;
     }
 }
 

@@ -20,6 +20,8 @@ struct Graph {
     names: Names,
     said: Said,
     slots: usize,
+    /// Names of the metrics, measured and derived.
+    metrics: Vec<String>,
 }
 
 /// A row of two metrics, `None` where it has no point.
@@ -53,7 +55,30 @@ impl Graph {
         let slots = plan.measured();
         let mut names = Names::default();
         (0..4).for_each(|i| names.insert(i, format!("pump-{i}").into()));
-        Self { state: TypeState::new(plan), names, said: Said::default(), slots }
+        let mut metrics: Vec<String> = document.metric_definitions.keys().cloned().collect();
+        metrics.extend(document.transformation_engine.derived.keys().cloned());
+        Self { state: TypeState::new(plan), names, said: Said::default(), slots, metrics }
+    }
+
+    /// Publishes a version that holds from a second on.
+    fn publish(&mut self, document: &str, version: u32, from: i64) {
+        let document: AssetType = serde_json::from_str(document).unwrap();
+        let plan = Plan::compile(TypeId(3), "pump", version, &document).unwrap();
+        self.slots = plan.measured();
+        let mut changes = Changes::default();
+        let lost: Vec<String> = self.metrics.clone();
+        self.metrics = document.metric_definitions.keys().cloned().collect();
+        self.metrics.extend(document.transformation_engine.derived.keys().cloned());
+        self.state.publish(plan, from * 1_000_000, &self.names, &mut changes);
+        self.said.rename(&lost, &self.metrics);
+        self.said.fold(&changes);
+    }
+
+    /// Lets time pass up to a second.
+    fn tick(&mut self, second: i64) {
+        let mut changes = Changes::default();
+        self.state.tick(second * 1_000_000, &self.names, &mut changes);
+        self.said.fold(&changes);
     }
 
     /// Feeds `(asset, row)` as one epoch.
@@ -104,6 +129,30 @@ impl Said {
         }
         changes.health.iter().for_each(|(r, d)| add(&mut self.fleet, r, *d));
         changes.thresholds.iter().for_each(|(r, d)| add(&mut self.fleet, r, *d));
+    }
+
+    /// Rows of the tables that are kept by name move to another version's columns.
+    fn rename(&mut self, old: &[String], new: &[String]) {
+        for ((table, ..), words) in &mut self.tables {
+            let (head, width) = match table {
+                Table::Latest => (0, 3),
+                Table::Rollups(_) => (1, 6),
+                _ => continue,
+            };
+            let was = std::mem::replace(words, vec![0; head + width * new.len()]);
+            words[..head].copy_from_slice(&was[..head]);
+            for (i, name) in new.iter().enumerate() {
+                let to = head + i * width;
+                match old.iter().position(|known| known == name) {
+                    Some(j) => {
+                        let from = head + j * width;
+                        words[to..to + width].copy_from_slice(&was[from..from + width]);
+                    }
+                    None if width == 3 => words[to + 1] = i64::MIN as u64,
+                    None => {}
+                }
+            }
+        }
     }
 
     /// Revisions tell of the order of arrival: that is what they are for.
@@ -273,8 +322,25 @@ fn a_point_beyond_the_horizon_is_counted_and_changes_no_view() {
     );
 }
 
+/// Versions of the document: other limits and delays, rules that go and come, a new metric.
+fn versions() -> [String; 3] {
+    let second = DOCUMENT
+        .replace("\"value\": 212", "\"value\": 211")
+        .replace("\"on_delay\": \"PT90S\"", "\"on_delay\": \"PT20S\"")
+        .replace("temp / flow", "temp * 2 / flow")
+        .replace(
+            "\"id\": \"ratio_low\", \"expr\": \"ratio < 12\"",
+            "\"id\": \"half_low\", \"expr\": \"half < 12\"",
+        );
+    let third = DOCUMENT
+        .replace("\"flow\": {}}", "\"flow\": {}, \"level\": {}}")
+        .replace(", \"half\": {\"expr\": \"ratio / 2\", \"trigger\": [\"flow\"]}", "")
+        .replace("\"for\": \"PT1M\"", "\"for\": \"PT30S\"");
+    [second, third, DOCUMENT.replace("temp > 212", "temp > 213")]
+}
+
 #[test]
-fn a_new_version_keeps_the_state_and_looks_at_the_newest_row_again() {
+fn a_new_version_keeps_the_state_and_looks_at_what_is_held() {
     let mut graph = Graph::new(DOCUMENT);
     for (time, temp) in &SERIES[..4] {
         graph.feed(&[(0, (*time, [Some(*temp), Some(20.0)]))]);
@@ -284,13 +350,102 @@ fn a_new_version_keeps_the_state_and_looks_at_the_newest_row_again() {
     let higher = DOCUMENT
         .replace("\"value\": 212", "\"value\": 250")
         .replace("\"off_delay\": \"PT30S\"", "\"off_delay\": \"PT0S\"");
-    let document: AssetType = serde_json::from_str(&higher).unwrap();
-    let plan = Plan::compile(TypeId(3), "pump", 2, &document).unwrap();
-    let mut changes = Changes::default();
-    graph.state.replace_plan(plan, &graph.names, &mut changes);
-    graph.said.fold(&changes);
+    graph.publish(&higher, 2, 181);
     assert_eq!(level(&graph), 1);
+    let closed =
+        ": 60000000, raised: 150000000, condition_end: Some(181000000), cleared: Some(181000000) }";
+    assert_eq!(occurrences(&graph.said), [closed]);
     graph.feed(&[(0, (200, [Some(200.0), Some(20.0)]))]);
     assert_eq!(level(&graph), 0);
     assert!(graph.said.fleet.values().all(|count| *count == 1), "{:?}", graph.said.fleet);
+    // A late point before the new version is processed by the old one.
+    graph.feed(&[(0, (130, [Some(209.5), None]))]);
+    assert_eq!(occurrences(&graph.said).len(), 0, "{:?}", graph.said.rows);
+}
+
+#[test]
+fn when_a_version_is_published_does_not_matter() {
+    for seed in 0..150 {
+        let mut random = Random(seed);
+        let mut borders: Vec<(usize, i64)> =
+            (0..3).map(|i| (i, random.below(650) as i64)).collect();
+        if random.below(2) == 0 {
+            borders.sort_by_key(|(_, from)| *from);
+            borders.iter_mut().enumerate().for_each(|(i, border)| border.0 = i);
+        }
+        let mut truth: BTreeMap<(u32, i64), [Option<f64>; 2]> = BTreeMap::new();
+        let mut arrivals = Vec::new();
+        for _ in 0..100 {
+            let (asset, time) = (random.below(3) as u32, random.below(600) as i64);
+            let mut value =
+                |least: f64| (random.below(3) > 0).then(|| least + random.below(100) as f64 / 10.0);
+            let values = [value(205.0), value(8.0)];
+            arrivals.push((asset, (time, values)));
+            let row = truth.entry((asset, time)).or_default();
+            (0..2).for_each(|slot| row[slot] = values[slot].or(row[slot]));
+        }
+        let versions = versions();
+        let mut ordered = Graph::new(DOCUMENT);
+        for (i, from) in &borders {
+            ordered.publish(&versions[*i], *i as u32 + 2, *from);
+        }
+        let mut rows: Vec<(u32, Row)> = truth.into_iter().map(|((a, t), v)| (a, (t, v))).collect();
+        rows.sort_by_key(|(_, (time, _))| *time);
+        rows.iter().for_each(|row| drop(ordered.feed(std::slice::from_ref(row))));
+        ordered.tick(900);
+
+        let mut shuffled = Graph::new(DOCUMENT);
+        let mut moments: Vec<usize> = (0..3).map(|_| random.below(20) as usize).collect();
+        moments.sort_unstable();
+        let (mut next, mut rest) = (0, arrivals);
+        for moment in 0.. {
+            while next < 3 && moments[next] <= moment {
+                let (i, from) = borders[next];
+                shuffled.publish(&versions[i], i as u32 + 2, from);
+                next += 1;
+            }
+            if rest.is_empty() && next == 3 {
+                break;
+            }
+            let take = (1 + random.below(9) as usize).min(rest.len());
+            let batch: Vec<_> = rest.drain(..take).collect();
+            shuffled.feed(&batch);
+            shuffled.tick(random.below(600) as i64);
+        }
+        shuffled.tick(900);
+        let (ordered, shuffled) =
+            (ordered.said.without_revisions(), shuffled.said.without_revisions());
+        same(&ordered, &shuffled, &format!("seed {seed}, versions from {borders:?}"));
+    }
+}
+
+#[test]
+fn what_is_pending_happens_when_time_passes() {
+    let mut graph = Graph::new(DOCUMENT);
+    graph.feed(&[(0, (0, [Some(213.0), Some(10.0)]))]);
+    let level = |graph: &Graph| graph.said.tables[&(Table::Thresholds, 0, 0)][0];
+    let dry = |graph: &Graph| graph.said.rows.keys().filter(|row| row.contains("pump.dry")).count();
+    graph.tick(59);
+    assert_eq!((level(&graph), dry(&graph)), (1, 0));
+    graph.tick(60);
+    assert_eq!((level(&graph), dry(&graph)), (1, 1));
+    graph.tick(90);
+    assert_eq!((level(&graph), dry(&graph)), (2, 1));
+    // What comes later tells another story.
+    graph.feed(&[(0, (30, [Some(209.0), Some(20.0)]))]);
+    assert_eq!((level(&graph), dry(&graph)), (0, 0));
+    assert_eq!(occurrences(&graph.said), [""; 0]);
+}
+
+#[test]
+fn a_removed_asset_leaves_the_fleet_and_may_begin_anew() {
+    let mut graph = Graph::new(DOCUMENT);
+    graph.feed(&[(0, (0, [Some(213.0), Some(10.0)])), (1, (0, [Some(213.0), Some(10.0)]))]);
+    let mut changes = Changes::default();
+    graph.state.remove(0, &graph.names, &mut changes);
+    graph.said.fold(&changes);
+    assert!(graph.said.fleet.keys().all(|place| place.contains(" 1,")), "{:?}", graph.said.fleet);
+    graph.tick(500);
+    graph.feed(&[(0, (10, [Some(1.0), None]))]);
+    assert_eq!(graph.said.tables[&(Table::Latest, 0, 0)][..2], [1f64.to_bits(), 10_000_000]);
 }

@@ -1,124 +1,74 @@
-//! A new version of the document takes effect while assets have state.
+//! A new version of the document, or the end of an asset, takes effect while there is state.
 
 use super::assess::TypeState;
 use super::changes::{Changes, Names};
-use super::evaluate::Span;
-use super::event::EventPlan;
-use super::level::RulePlan;
+use super::era::Era;
 use super::plan::Plan;
-use super::row::NEVER;
 use super::series::Series;
 use super::single::Asset;
-use super::state::{StateLayout, StateLog};
-use super::tables::Said;
-use crate::model::{Change, Table, mask_words};
+use super::tables::{Said, Tables};
+use crate::model::{Change, Table};
+use std::sync::Arc;
 
 impl TypeState {
     /// Lets a new version of the document take effect, before the rows of its epoch.
     ///
-    /// It holds from each asset's newest event time on: that row is looked at again, rows before
-    /// it are history, and points at or before it come too late. Metrics, rules and health parts keep
-    /// their state by name. `Health` and `Thresholds` are handed out anew after a `Reset`; rows
-    /// of `Latest` and `Rollups` are rewritten by name by whoever keeps them.
-    pub fn replace_plan(&mut self, plan: Plan, names: &Names, out: &mut Changes) {
-        let states = StateLayout::of(&plan.rows);
+    /// It holds from the event time `from` on, in the place of all versions that hold there now.
+    /// Rows before it stay as they are; those after it are looked at again, and so is what every
+    /// asset was like at `from`. Metrics, rules and windows keep their state by name. `Health`
+    /// and `Thresholds` are handed out anew after a `Reset`; rows of `Latest` and `Rollups` are
+    /// rewritten by name by whoever keeps them.
+    pub fn publish(&mut self, plan: Plan, from: i64, names: &Names, out: &mut Changes) {
         for table in [Table::Health, Table::Thresholds] {
             out.list.push(Change::Reset(plan.id, table));
         }
-        let mut said = Said::default();
-        for (asset, series) in self.assets.iter_mut().zip(&mut self.series) {
-            asset.retire(&self.plan, names.get(asset.id), &mut said, out);
-            asset.relayout((&self.plan, &self.states), (&plan, &states), series);
+        let old = Arc::clone(&self.era);
+        self.era = Arc::new(Era::new(from, plan, Some(&old)));
+        self.eras.retain(|era| era.from < from);
+        self.eras.push(Arc::clone(&self.era));
+        let (mut tables, mut said) = (Tables::new(&self.era.plan), Said::default());
+        for index in 0..self.assets.len() {
+            let asset = &mut self.assets[index];
+            asset.retire(&old.plan, names.get(asset.id), &mut said, out);
+            asset.relayout(&old, &self.era);
+            self.rebuild(index, (from, &old), names, (&mut tables, &mut said, out));
         }
+        tables.finish(out);
         said.finish(out);
-        (self.plan, self.states) = (plan, states);
-        for asset in 0..self.assets.len() {
-            if self.series[asset].len(&self.plan.rows) == 0 {
-                continue;
-            }
-            let touched = vec![0; mask_words(self.plan.layout.slots.len())];
-            self.spans.push(Span { asset, start: 0, end: 1, touched });
-            self.assets[asset].appended = false;
-            self.assets[asset].tell_anew = true;
-        }
-        self.reassess(names, out);
+    }
+
+    /// Forgets an asset: it is not in the catalog any more. Whoever keeps its rows drops them.
+    pub fn remove(&mut self, id: u32, names: &Names, out: &mut Changes) {
+        let Some(index) = self.find(id) else { return };
+        // What was said of it is dropped by its name; only the fleet has to be told.
+        let mut unsaid = Said::default();
+        self.assets[index].retire(&self.era.plan, names.get(id), &mut unsaid, out);
+        self.assets[index] = Asset::new(id, &self.era.plan);
+        self.series[index] = Series::of_asset(&self.era.plan.rows, id);
     }
 }
 
 impl Asset {
-    fn relayout(
-        &mut self,
-        (old, old_states): (&Plan, &StateLayout),
-        (new, states): (&Plan, &StateLayout),
-        series: &mut Series,
-    ) {
-        let newest = series.newest(&old.rows);
-        self.since_version = newest.map_or(NEVER, |newest| newest.saturating_add(1));
-        self.events.clear();
-        self.errors.clear();
+    /// Moves what is kept beside the rows to another version of the document, by name.
+    fn relayout(&mut self, old: &Era, new: &Era) {
         for windows in &mut self.windows {
             windows.relayout(old, new);
         }
-        let kept = |window| old.windows.iter().position(|w| w == window);
-        self.windows = new
-            .windows
-            .iter()
+        let kept = |window| old.plan.windows.iter().position(|w| w == window);
+        let windows = new.plan.windows.iter();
+        self.windows = windows
             .map(|window| kept(window).map_or_else(Default::default, |i| self.windows[i].clone()))
             .collect();
-        let was = std::mem::replace(self, Self::new(self.id, new));
-        (self.windows, self.since_version) = (was.windows, was.since_version);
-        for (slot, metric) in new.layout.slots.iter().enumerate() {
-            if let Some(from) = old.layout.position(&metric.name) {
-                let words = &was.latest[3 * from..3 * from + 3];
-                self.latest[3 * slot..3 * slot + 3].copy_from_slice(words);
-            }
-        }
-        self.base_latest.clone_from(&self.latest);
-        let Some(newest) = newest else { return };
-        *series = base_row(old, new, series);
-        self.log = carried(&was.log, (old, old_states), (new, states), newest);
-    }
-}
-
-/// The newest row in the new layout: all metrics held by name, none fresh.
-fn base_row(old: &Plan, new: &Plan, series: &Series) -> Series {
-    let row = series.row(&old.rows, series.len(&old.rows) - 1);
-    let mut base = Series::default();
-    let (at, _) = base.row_at(&new.rows, old.rows.time(row));
-    for (slot, metric) in new.layout.slots.iter().enumerate() {
-        let from = old.layout.position(&metric.name);
-        let held = from.and_then(|from| old.rows.as_of(row, from));
-        new.rows.set_held(base.row_mut(&new.rows, at), slot, held);
-    }
-    base.base = true;
-    base
-}
-
-/// The last state, moved rule by rule. It stands just before the newest row, which is looked at
-/// again.
-fn carried(
-    log: &StateLog,
-    (old, old_states): (&Plan, &StateLayout),
-    (new, states): (&Plan, &StateLayout),
-    newest: i64,
-) -> StateLog {
-    let mut state = Vec::new();
-    states.initial(&new.rows, &mut state);
-    if let Some(last) = log.last(old_states) {
-        for (i, rule) in new.rules.iter().enumerate() {
-            match old.rules.iter().position(|was| was.id == rule.id) {
-                Some(was) => state[states.rule(i)].copy_from_slice(&last[old_states.rule(was)]),
-                None => RulePlan::initial(&mut state[states.rule(i)]),
-            }
-        }
-        for (i, rule) in new.events.iter().enumerate() {
-            match old.events.iter().position(|was| was.id == rule.id) {
-                Some(was) => state[states.event(i)].copy_from_slice(&last[old_states.event(was)]),
-                None => EventPlan::initial(&mut state[states.event(i)]),
+        let fresh = Self::new(self.id, &new.plan);
+        for (latest, empty) in
+            [(&mut self.latest, &fresh.latest), (&mut self.base_latest, &fresh.base_latest)]
+        {
+            let was = std::mem::replace(latest, empty.clone());
+            for slot in 0..new.plan.layout.slots.len() {
+                if let Some(from) = old.slot_of(new, slot) {
+                    latest[3 * slot..3 * slot + 3].copy_from_slice(&was[3 * from..3 * from + 3]);
+                }
             }
         }
     }
-    let mut log = StateLog::default();
-    log.push(newest - 1, &state);
-    log
 }

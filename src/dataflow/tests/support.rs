@@ -44,7 +44,14 @@ pub fn batch(metrics: &[(&str, DataType)], rows: &[Row]) -> Batch {
 }
 
 pub fn document(kind: Kind, key: &str, id: u32, version: u32, body: Option<&str>) -> Document {
-    Document { kind, key: key.into(), id, version, body: body.map(Into::into) }
+    Document {
+        kind,
+        key: key.into(),
+        id,
+        version,
+        effective_from: Timestamp::MIN,
+        body: body.map(Into::into),
+    }
 }
 
 /// A frame with nothing in it.
@@ -128,6 +135,12 @@ pub fn consolidated(outputs: &[Output]) -> BTreeMap<u64, BTreeMap<String, i64>> 
             Change::Errors(list) => add(into, "error", list),
             Change::FleetHealth(list) => add(into, "health", list),
             Change::FleetThresholds(list) => add(into, "threshold", list),
+            Change::Clock(_) => {}
+            Change::Removed(assets) => {
+                for (_, key) in assets {
+                    into.retain(|row, _| !row.contains(&format!("{key:?}")));
+                }
+            }
             Change::Documents(list) => add(into, "document", list),
             Change::DeadLetters(list) => {
                 let list: Vec<_> = list.iter().map(|letter| (letter, 1)).collect();

@@ -88,8 +88,9 @@ pub struct Refusal {
 }
 
 /// Checks a document on top of the catalog, gives it its id and version and applies it; `None`
-/// when it changes nothing. Called in the order of the log, by the committer's thread only.
-pub type Assign = Box<dyn FnMut(NewDocument) -> Result<Option<Document>, String> + Send>;
+/// when it changes nothing. The time is the tick of the frame that the document goes into. Called
+/// in the order of the log, by the committer's thread only.
+pub type Assign = Box<dyn FnMut(NewDocument, Timestamp) -> Result<Option<Document>, String> + Send>;
 
 /// The committer's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

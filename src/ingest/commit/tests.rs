@@ -51,13 +51,13 @@ fn bench(limits: Limits) -> Bench {
 /// Ids count up; the key `bad` is refused, the key `same` changes nothing.
 fn assigner() -> Assign {
     let mut id = 0;
-    Box::new(move |new: NewDocument| match &*new.key {
+    Box::new(move |new: NewDocument, _| match &*new.key {
         "bad" => Err("no such type".into()),
         "same" => Ok(None),
         _ => {
             id += 1;
             let NewDocument { kind, key, body } = new;
-            Ok(Some(Document { kind, key, id, version: 1, body }))
+            Ok(Some(Document { kind, key, id, version: 1, effective_from: Timestamp::MIN, body }))
         }
     })
 }

@@ -176,10 +176,13 @@ impl Worker {
         let mut dead_letters = Vec::new();
         let mut merge = Merge::default();
         let mut parts = Vec::with_capacity(group.len());
-        let (mut tick, mut messages, mut content) = (None, 0, !documents.is_empty());
+        let mut messages = 0;
+        let tick = group.iter().filter_map(|pending| pending.submission.tick).max();
+        let mut content = !documents.is_empty() || tick.is_some() || ticking;
+        let (epoch, tick) = self.now(tick);
         for pending in group {
             let Pending { submission, answer, permit, .. } = pending;
-            let refusals = self.assign(submission.documents, &mut documents);
+            let refusals = self.assign(submission.documents, tick, &mut documents);
             if !refusals.is_empty() {
                 let result = Err(CommitError::Refused(refusals));
                 parts.push(Part { answer, _permit: permit, result });
@@ -190,11 +193,10 @@ impl Worker {
                 merge.push(batch, messages);
             }
             dead_letters.extend(submission.dead_letters);
-            tick = tick.max(submission.tick);
             parts.push(Part { answer, _permit: permit, result: Ok(messages) });
             messages += submission.messages;
         }
-        content |= !documents.is_empty() || tick.is_some() || ticking;
+        content |= !documents.is_empty();
         if !content && let Some(epoch) = self.log.durable_epoch() {
             answer_all(parts, Ok(epoch));
             return;
@@ -207,7 +209,6 @@ impl Worker {
                 return;
             }
         };
-        let (epoch, tick) = self.now(tick);
         let frame = Frame { epoch, tick, documents, batches, dead_letters };
         let begin = Instant::now();
         let written = self.log.append(&frame).and_then(|()| self.log.sync());
@@ -226,12 +227,13 @@ impl Worker {
     fn assign(
         &mut self,
         new: Vec<crate::model::NewDocument>,
+        tick: Timestamp,
         documents: &mut Vec<Document>,
     ) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for (index, document) in new.into_iter().enumerate() {
             let (kind, key) = (document.kind, Arc::clone(&document.key));
-            match (self.assign)(document) {
+            match (self.assign)(document, tick) {
                 Ok(Some(document)) => documents.push(document),
                 Ok(None) => {}
                 Err(problem) => refusals.push(Refusal { index, kind, key, problem }),

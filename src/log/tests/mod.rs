@@ -99,6 +99,7 @@ impl Random {
             key: self.text(),
             id: self.next() as u32,
             version: self.next() as u32,
+            effective_from: Timestamp::MIN,
             body: self.maybe_text(),
         }
     }

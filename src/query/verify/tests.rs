@@ -229,7 +229,14 @@ impl Street {
 }
 
 fn of(kind: Kind, id: u32, key: &str, body: &str) -> Document {
-    Document { kind, key: key.into(), id, version: 1, body: Some(body.into()) }
+    Document {
+        kind,
+        key: key.into(),
+        id,
+        version: 1,
+        effective_from: Timestamp::MIN,
+        body: Some(body.into()),
+    }
 }
 
 fn push(rows: &mut Rows, asset: u32, time: i64, random: &mut Random) {

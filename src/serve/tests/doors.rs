@@ -2,7 +2,7 @@
 
 use crate::base::clock::ManualClock;
 use crate::base::shutdown::Shutdown;
-use crate::model::{Change, Document, Epoch, Kind, Table, TypeId, Upserts};
+use crate::model::{Change, Document, Epoch, Kind, Table, Timestamp, TypeId, Upserts};
 use crate::serve::*;
 use crate::views::{Limits, Views};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch};
@@ -115,7 +115,17 @@ impl Server {
         let task = tokio::spawn(serve(listener, Arc::new(Fake), views.clone(), shutdown.clone()));
         let server = Self { views, shutdown, address, task };
         let document = |kind, key: &str, id, body: &str| {
-            (Document { kind, key: key.into(), id, version: 1, body: Some(body.into()) }, 1)
+            (
+                Document {
+                    kind,
+                    key: key.into(),
+                    id,
+                    version: 1,
+                    effective_from: Timestamp::MIN,
+                    body: Some(body.into()),
+                },
+                1,
+            )
         };
         server.views.apply(
             Epoch(1),

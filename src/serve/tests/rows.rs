@@ -77,6 +77,7 @@ async fn many_rows_are_streamed_whole() {
                 key: format!("d{id}").into(),
                 id,
                 version: 1,
+                effective_from: crate::model::Timestamp::MIN,
                 body: Some("{}".into()),
             };
             (document, 1)

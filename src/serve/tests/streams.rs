@@ -223,6 +223,7 @@ async fn large_batches_are_sent_in_parts() {
             key: format!("device-{id}").into(),
             id,
             version: 1,
+            effective_from: crate::model::Timestamp::MIN,
             body: Some("{}".into()),
         };
         (document, 1)

@@ -1,0 +1,291 @@
+//! Cuts an asset's rows at an event time and lets everything after it come anew.
+//!
+//! This is the road for what is rare: a new version of the document, and points that belong to
+//! an era before the current one. What was said of the rows after the cut is taken back, and said
+//! again as it comes out now; what comes out the same cancels out.
+
+use super::assess::TypeState;
+use super::changes::{Changes, Names};
+use super::era::{Era, Segment};
+use super::evaluate::{Span, evaluate};
+use super::series::{Placed, Series};
+use super::single::{Asset, slots, tell_stays};
+use super::state::Steps;
+use super::tables::{Arrivals, Said, Tables};
+use crate::model::{Quality, Rows, mask_words};
+use std::sync::Arc;
+
+/// Where a rebuilt asset tells what is new.
+pub type Ears<'a> = (&'a mut Tables, &'a mut Said, &'a mut Changes);
+
+impl TypeState {
+    /// Puts the points of row `i`, which lies before the current era, into its segment. Points
+    /// of metrics that the version of that time does not have come too late.
+    pub(super) fn place_behind(
+        &mut self,
+        index: usize,
+        rows: &Rows,
+        i: usize,
+        mask: &mut [u64],
+        arrivals: &mut Arrivals<'_>,
+    ) {
+        let time = rows.times[i];
+        let Some(era) = self.eras.iter().rfind(|era| era.from <= time).map(Arc::clone) else {
+            return;
+        };
+        let asset = &mut self.assets[index];
+        let at = asset.past.partition_point(|segment| segment.era.from < era.from);
+        if asset.past.get(at).is_none_or(|segment| segment.era.from != era.from) {
+            asset.past.insert(at, Segment::new(Arc::clone(&era)));
+        }
+        let (layout, series) = (&era.plan.rows, &mut asset.past[at].series);
+        let (mut duplicates, mut too_late, mut changed) = (0, 0, false);
+        for slot in 0..rows.slots {
+            if mask[slot / 64] >> (slot % 64) & 1 == 0 {
+                continue;
+            }
+            let key = (self.era.plan.id, rows.assets[i], slot as u32, time);
+            let Some(known) = era.measured_of(&self.era, slot) else {
+                too_late += 1;
+                arrivals.superseded.push(key);
+                continue;
+            };
+            let (word, quality) = (rows.words(i)[slot], Quality(rows.quality(i)[slot]));
+            let (row, _) = series.row_at(layout, time);
+            match series.place(layout, row, known, word, quality).0 {
+                Placed::New => changed = true,
+                Placed::Corrected => {
+                    changed = true;
+                    arrivals.superseded.push(key);
+                }
+                Placed::Duplicate => {
+                    duplicates += 1;
+                    mask[slot / 64] &= !(1 << (slot % 64));
+                }
+            }
+        }
+        if changed {
+            let first = self.behind.entry(index).or_insert(time);
+            *first = time.min(*first);
+        }
+        arrivals.row(i, mask, duplicates, too_late);
+    }
+
+    /// Rebuilds the assets that have new points before the current era.
+    pub(super) fn rebuild_behind(
+        &mut self,
+        names: &Names,
+        tables: &mut Tables,
+        said: &mut Said,
+        out: &mut Changes,
+    ) {
+        let behind = std::mem::take(&mut self.behind);
+        if behind.is_empty() {
+            return;
+        }
+        // All their rows are looked at.
+        self.spans.retain(|span| !behind.contains_key(&span.asset));
+        for (at, span) in self.spans.iter().enumerate() {
+            self.assets[span.asset].span = Some(at as u32);
+        }
+        let era = Arc::clone(&self.era);
+        for (index, from) in behind {
+            self.assets[index].span = None;
+            self.rebuild(index, (from, &era), names, (tables, said, out));
+        }
+    }
+
+    /// Rebuilds an asset from an event time on. `last` is the era of its current series.
+    pub(super) fn rebuild(
+        &mut self,
+        index: usize,
+        (from, last): (i64, &Arc<Era>),
+        names: &Names,
+        (tables, said, out): Ears<'_>,
+    ) {
+        let asset = &mut self.assets[index];
+        let name = Arc::clone(names.get(asset.id));
+        let mut segments = std::mem::take(&mut asset.past);
+        segments.push(Segment {
+            era: Arc::clone(last),
+            series: std::mem::take(&mut self.series[index]),
+            log: std::mem::take(&mut asset.log),
+        });
+        let from = segments[0].floor().max(from);
+        asset.take_back((from, i64::MAX), said);
+        asset.errors.retain(|error| {
+            let stays = error.event_time < from;
+            if !stays {
+                said.errors.push((error.clone(), -1));
+            }
+            stays
+        });
+        let cut = cut(&mut segments, from, &name, said);
+        let segments = self.grow(index, segments, cut, (&name, names), said);
+        let Some(current) = self.put_back(index, segments) else { return };
+        let passed = self.passed();
+        let era = Arc::clone(&self.era);
+        let asset = &mut self.assets[index];
+        asset.log.advance(&era.plan, &era.states, passed, &mut self.steps);
+        let series = &self.series[index];
+        asset.tell_events(&era.plan, series, (&self.steps, &name), said);
+        Asset::tell_closed(&era.plan, (&self.steps, &name), said);
+        asset.tell_levels(&era, &name, said, out);
+        let touched = vec![u64::MAX; mask_words(era.plan.layout.slots.len())];
+        let touched = masked(touched, era.plan.layout.slots.len());
+        asset.appended = false;
+        asset.fold(&era, series, (from, current), &touched);
+        asset.settle(&era.plan, series);
+        let span = Span { asset: index, start: 0, end: 0, touched };
+        asset.newest_points(&era, series, &span);
+        asset.hand_out(&era, series, tables, out);
+        self.set_alarm(index);
+    }
+
+    /// Lets the rows that were cut off come again, in the eras in force. Empty when there are
+    /// none and were none.
+    fn grow(
+        &mut self,
+        index: usize,
+        mut segments: Vec<Segment>,
+        cut: Vec<(Arc<Era>, Series)>,
+        (name, names): (&Arc<str>, &Names),
+        said: &mut Said,
+    ) -> Vec<Segment> {
+        let eras = self.eras.clone();
+        let era_at = |time: i64| eras.iter().rposition(|era| era.from <= time).unwrap_or(0);
+        let mut first = segments.last().map_or(0, |last| last.series.len(&last.era.plan.rows));
+        let mut open =
+            |to: usize, this: &mut Self, segments: &mut Vec<Segment>, said: &mut Said| {
+                let Some(last) = segments.last() else {
+                    segments.push(Segment::new(Arc::clone(&eras[to])));
+                    first = 0;
+                    return;
+                };
+                let at = eras.iter().position(|era| era.from == last.era.from).unwrap_or(to);
+                for next in eras.iter().take(to + 1).skip(at + 1) {
+                    let Some(last) = segments.last_mut() else { return };
+                    this.finish(index, last, first, (name, names), said);
+                    last.log.advance(
+                        &last.era.plan,
+                        &last.era.states,
+                        next.from.saturating_sub(1),
+                        &mut this.steps,
+                    );
+                    tell(&mut this.assets[index], last, &this.steps, name, said);
+                    let next = last.next(Arc::clone(next));
+                    first = next.series.first();
+                    segments.push(next);
+                }
+            };
+        for (source, rows) in cut {
+            for i in rows.first()..rows.len(&source.plan.rows) {
+                let row = rows.row(&source.plan.rows, i);
+                let time = source.plan.rows.time(row);
+                let fresh = source.plan.rows.fresh(row);
+                let is_measured = |slot: usize| slot < source.plan.layout.measured;
+                let era = Arc::clone(&eras[era_at(time)]);
+                let mut points = Vec::new();
+                slots(fresh, |slot| {
+                    let known = is_measured(slot).then(|| era.measured_of(&source, slot)).flatten();
+                    points.extend(known.map(|known| (known, slot)));
+                });
+                if points.is_empty() {
+                    continue;
+                }
+                open(era_at(time), self, &mut segments, said);
+                let Some(last) = segments.last_mut() else { continue };
+                let layout = &era.plan.rows;
+                let (at, _) = last.series.row_at(layout, time);
+                for (known, slot) in points {
+                    let value = source.plan.rows.value(row, slot);
+                    let quality = source.plan.rows.quality(row, slot);
+                    layout.set_point(last.series.row_mut(layout, at), known, value, quality);
+                }
+            }
+        }
+        if !segments.is_empty() {
+            open(eras.len() - 1, self, &mut segments, said);
+        }
+        if let Some(last) = segments.last_mut() {
+            self.finish(index, last, first, (name, names), said);
+        }
+        segments
+    }
+
+    /// Evaluates the rows of a segment from `first` on and lets the rules look at them.
+    fn finish(
+        &mut self,
+        index: usize,
+        segment: &mut Segment,
+        first: usize,
+        (name, names): (&Arc<str>, &Names),
+        said: &mut Said,
+    ) {
+        let (plan, states) = (&segment.era.plan, &segment.era.states);
+        let end = segment.series.len(&plan.rows);
+        if first >= end {
+            return;
+        }
+        let touched = vec![0; mask_words(plan.layout.slots.len())];
+        let mut failures = Vec::new();
+        evaluate(
+            plan,
+            &mut [Span { asset: 0, start: first, end, touched }],
+            std::slice::from_mut(&mut segment.series),
+            &mut failures,
+        );
+        failures.iter_mut().for_each(|failure| failure.asset = index);
+        self.tell_failures(failures, names, said);
+        let run = (first, end, i64::MIN);
+        segment.log.restep(plan, states, &segment.series, run, &mut self.steps);
+        tell(&mut self.assets[index], segment, &self.steps, name, said);
+    }
+
+    /// Gives an asset its segments back. The event time of its newest row; `None` when there is
+    /// none.
+    fn put_back(&mut self, index: usize, mut segments: Vec<Segment>) -> Option<i64> {
+        let current = segments.pop()?;
+        let newest = current.series.newest(&current.era.plan.rows);
+        self.series[index] = current.series;
+        self.assets[index].log = current.log;
+        self.assets[index].past = segments;
+        newest
+    }
+}
+
+/// Takes the rows at and after a time out of the segments, each with the era that it had. What
+/// the rules had cleared there is taken back.
+fn cut(
+    segments: &mut Vec<Segment>,
+    from: i64,
+    name: &Arc<str>,
+    said: &mut Said,
+) -> Vec<(Arc<Era>, Series)> {
+    let mut rows = Vec::new();
+    for segment in segments.iter_mut() {
+        let (plan, states) = (&segment.era.plan, &segment.era.states);
+        let mut closed = Vec::new();
+        segment.log.cut(plan, states, (from, segment.era.from), &mut closed);
+        tell_stays(plan, name, (&closed, -1), said);
+        let at = segment.series.position(&plan.rows, from);
+        rows.push((Arc::clone(&segment.era), segment.series.split_off(&plan.rows, at)));
+    }
+    segments.retain(|segment| segment.era.from < from && !segment.is_gone());
+    rows
+}
+
+/// Tells what a run of a segment's rules found.
+fn tell(asset: &mut Asset, segment: &Segment, steps: &Steps, name: &Arc<str>, said: &mut Said) {
+    let plan = &segment.era.plan;
+    asset.tell_events(plan, &segment.series, (steps, name), said);
+    Asset::tell_closed(plan, (steps, name), said);
+}
+
+/// The mask of the first `slots` bits.
+fn masked(mut mask: Vec<u64>, slots: usize) -> Vec<u64> {
+    if let (Some(last), 1..) = (mask.last_mut(), slots % 64) {
+        *last = (1 << (slots % 64)) - 1;
+    }
+    mask
+}
