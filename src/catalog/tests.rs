@@ -738,10 +738,14 @@ fn a_new_version_holds_from_its_publication_unless_it_says_an_earlier_time() {
     let from = |published: Result<Option<Document>, String>| published.unwrap().unwrap();
     let changed = from(version(&PUMP.replace("dp < 1", "dp < 2")));
     assert_eq!((changed.version, changed.effective_from), (2, NOW));
-    let past = PUMP.replace("PT5S", "PT5S, effective_from: 2025-12-01T01:00:00+01:00");
+    let past = PUMP.replace(
+        "out_of_order: PT5S",
+        "out_of_order: PT5S, effective_from: 2025-12-01T01:00:00+01:00",
+    );
     let expected = Timestamp::parse("2025-12-01T00:00:00Z").unwrap();
     assert_eq!(from(version(&past)).effective_from, expected);
-    let future = PUMP.replace("PT5S", "PT5S, effective_from: 2027-01-01T00:00:00Z");
+    let future = PUMP
+        .replace("out_of_order: PT5S", "out_of_order: PT5S, effective_from: 2027-01-01T00:00:00Z");
     let error = version(&future).unwrap_err();
     assert!(error.contains("time.effective_from") && error.contains("future"), "{error}");
     let replaced: Vec<u32> = catalog.replaced_versions().map(|document| document.version).collect();

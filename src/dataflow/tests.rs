@@ -56,8 +56,10 @@ fn an_epoch_without_data_is_complete_at_once() {
     let engine = Engine::start(2, frames_rx, outputs_tx).unwrap();
     for epoch in [5, 6, 1_000_000] {
         frames_tx.send(frame(epoch)).unwrap();
-        let output = outputs_rx.recv_timeout(Duration::from_secs(20)).unwrap();
-        assert_eq!(output, Output::Frontier(Epoch(epoch + 1)));
+        let next = || outputs_rx.recv_timeout(Duration::from_secs(20)).unwrap();
+        let tick = crate::model::Timestamp(epoch as i64 * 1000);
+        assert_eq!(next(), Output::Change(Epoch(epoch), Change::Clock(tick)));
+        assert_eq!(next(), Output::Frontier(Epoch(epoch + 1)));
     }
     drop(frames_tx);
     engine.join().unwrap();
@@ -92,6 +94,7 @@ fn documents_and_dead_letters_come_out_at_their_epoch() {
             }
             Output::Change(epoch, Change::DeadLetters(list)) => letters.push((epoch.0, list)),
             Output::Frontier(_) => {}
+            Output::Change(_, Change::Clock(_)) => {}
             other => panic!("{other:?}"),
         }
     }

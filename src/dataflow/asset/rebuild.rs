@@ -134,7 +134,8 @@ impl TypeState {
         let touched = vec![u64::MAX; mask_words(era.plan.layout.slots.len())];
         let touched = masked(touched, era.plan.layout.slots.len());
         asset.appended = false;
-        asset.fold(&era, series, (from, current), &touched);
+        let first = asset.first_time(&era, series, from).unwrap_or(current);
+        asset.fold(&era, series, (first, i64::MAX), &touched);
         asset.settle(&era.plan, series);
         let span = Span { asset: index, start: 0, end: 0, touched };
         asset.newest_points(&era, series, &span);

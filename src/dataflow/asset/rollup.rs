@@ -71,11 +71,17 @@ impl Windows {
                     }
                 }
             }
-            start = match past.next_time(series, range.1) {
-                Some(time) => time - time.rem_euclid(size),
-                None => break,
-            };
+            let next = past.next_time(series, range.1).map(|time| time - time.rem_euclid(size));
+            let behind = self.open.partition_point(|open| open.start < range.1);
+            let known = self.open.get(behind).map(|open| open.start);
+            let Some(next) = next.into_iter().chain(known).min() else { break };
+            start = next;
         }
+    }
+
+    /// The start of the first open window that ends after a time.
+    pub fn first_after(&self, window: Window, time: i64) -> Option<i64> {
+        self.open.iter().map(|open| open.start).find(|start| start + window.size().0 > time)
     }
 
     /// Settles the windows that end at or before the watermark. Returns the end of the first

@@ -196,9 +196,29 @@ impl Asset {
         }
     }
 
-    /// Settles the windows that are complete.
+    /// The event time of the first row, or the start of the first open window, that lies at or
+    /// after a time.
+    pub fn first_time(&self, era: &Era, series: &Series, time: i64) -> Option<i64> {
+        let past = Past { segments: &self.past, now: era };
+        let sizes = self.windows.iter().zip(&era.plan.windows);
+        let open = sizes.filter_map(|(windows, window)| windows.first_after(*window, time));
+        past.next_time(series, time).into_iter().chain(open).min()
+    }
+
+    /// Settles the windows that are complete. The border of an era is no news from the asset.
     pub fn settle(&mut self, plan: &Plan, series: &Series) {
-        let newest = series.time(&plan.rows, series.len(&plan.rows) - 1);
+        let heard = |plan: &Plan, series: &Series| {
+            let rows = (series.first()..series.len(&plan.rows)).rev();
+            let mut rows = rows.map(|i| series.row(&plan.rows, i));
+            let row = rows.find(|row| plan.rows.fresh(row).iter().any(|word| *word != 0));
+            row.map(|row| plan.rows.time(row))
+        };
+        let earlier = self.past.iter().rev();
+        let earlier = earlier.map(|segment| heard(&segment.era.plan, &segment.series));
+        let Some(newest) = std::iter::once(heard(plan, series)).chain(earlier).flatten().next()
+        else {
+            return;
+        };
         let watermark = newest.saturating_sub(plan.out_of_order);
         if watermark >= self.settle_at || !self.appended {
             let sizes = self.windows.iter_mut().zip(&plan.windows);
