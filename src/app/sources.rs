@@ -3,7 +3,7 @@
 use crate::dataflow::Engine;
 use crate::historian::Historian;
 use crate::ingest::commit::Committer;
-use crate::model::{Frame, Timestamp};
+use crate::model::Frame;
 use crate::query::{Contents, SystemTables, ViewSource};
 use crate::views::{Filter, Views};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -19,9 +19,9 @@ impl ViewSource for LiveViews {
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        let taken = self.0.snapshot(names, &Filter::default());
-        let (epoch, views) = taken.map_err(|error| error.to_string())?;
-        Ok(Contents { epoch, clock: Timestamp::MIN, views })
+        let taken = self.0.clocked_snapshot(names, &Filter::default());
+        let (epoch, clock, views) = taken.map_err(|error| error.to_string())?;
+        Ok(Contents { epoch, clock, views })
     }
 }
 

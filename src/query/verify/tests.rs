@@ -65,15 +65,15 @@ impl ViewSource for Source {
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        let taken = self.views.snapshot(names, &Filter::default());
-        let (epoch, mut views) = taken.map_err(|error| error.to_string())?;
+        let taken = self.views.clocked_snapshot(names, &Filter::default());
+        let (epoch, clock, mut views) = taken.map_err(|error| error.to_string())?;
         if let Some((name, change)) = *self.planted.lock().unwrap()
             && let Some(at) = names.iter().position(|known| *known == name)
         {
             let first = views[at].first_mut().expect("a planted view has rows");
             *first = change(first.clone());
         }
-        Ok(Contents { epoch, clock: Timestamp::MIN, views })
+        Ok(Contents { epoch, clock, views })
     }
 }
 
