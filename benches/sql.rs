@@ -35,7 +35,7 @@ impl ViewSource for NoViews {
     }
 
     fn snapshot(&self, _names: &[&str]) -> Result<Contents, String> {
-        Ok((Epoch(1), Vec::new()))
+        Ok(Contents { epoch: Epoch(1), clock: Timestamp::MIN, views: Vec::new() })
     }
 }
 

@@ -19,7 +19,9 @@ impl ViewSource for LiveViews {
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        self.0.snapshot(names, &Filter::default()).map_err(|error| error.to_string())
+        let taken = self.0.clocked_snapshot(names, &Filter::default());
+        let (epoch, clock, views) = taken.map_err(|error| error.to_string())?;
+        Ok(Contents { epoch, clock, views })
     }
 }
 

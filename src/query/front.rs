@@ -74,8 +74,9 @@ impl Query {
         Ok(Answer::start(runtime.handle(), stream, epoch, limits, (deadline, permit)))
     }
 
-    /// Recomputes every view from `telemetry` and compares, at one epoch. `documents` are the
-    /// current versions of the catalog's documents.
+    /// Recomputes every view from `telemetry` and compares, at one epoch. `documents` are all
+    /// versions of asset types in the order in which they were published, and the current
+    /// documents of the other kinds.
     ///
     /// Reads all of telemetry, so it takes its time, which is not limited; memory is that of the
     /// views and of the series of some hundred assets.

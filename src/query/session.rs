@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::files::STORE;
 use super::limits::Limits;
-use super::source::{SystemTables, ViewSource};
+use super::source::{Contents, SystemTables, ViewSource};
 use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
 use super::telemetry;
 use crate::historian::{self, Historian, Telemetry};
@@ -73,8 +73,8 @@ pub(super) async fn open(
         }
     }
     let names: Vec<&str> = of_views.iter().map(|(name, _)| *name).collect();
-    let (epoch, contents, snapshot) = snapshot(tables, &names, telemetry).await?;
-    for ((name, schema), batches) in of_views.into_iter().zip(contents) {
+    let (contents, snapshot) = snapshot(tables, &names, telemetry).await?;
+    for ((name, schema), batches) in of_views.into_iter().zip(contents.views) {
         register(&context, name, Arc::new(memory(schema, batches)?))?;
     }
     let names: Vec<&str> = of_system.iter().map(|(name, _)| *name).collect();
@@ -95,7 +95,7 @@ pub(super) async fn open(
             }
         }
     }
-    Ok((context, epoch))
+    Ok((context, contents.epoch))
 }
 
 /// Views and telemetry at one epoch. The archive gets every epoch before the views do, so the
@@ -104,15 +104,15 @@ pub(super) async fn snapshot(
     tables: &Tables,
     views: &[&str],
     telemetry: bool,
-) -> Result<(Epoch, Vec<Vec<arrow::array::RecordBatch>>, Option<Telemetry>), Error> {
+) -> Result<(Contents, Option<Telemetry>), Error> {
     let mut tries = 0;
     loop {
-        let (epoch, contents) = tables.views.snapshot(views).map_err(Error::failed)?;
+        let contents = tables.views.snapshot(views).map_err(Error::failed)?;
         if !telemetry {
-            return Ok((epoch, contents, None));
+            return Ok((contents, None));
         }
-        match tables.historian.snapshot(epoch) {
-            Ok(snapshot) => return Ok((epoch, contents, Some(snapshot))),
+        match tables.historian.snapshot(contents.epoch) {
+            Ok(snapshot) => return Ok((contents, Some(snapshot))),
             Err(historian::Error::Passed { .. }) if tries < SNAPSHOT_TRIES => tries += 1,
             Err(error) => {
                 let hint = Some("the engine is still reading its log: try again".into());

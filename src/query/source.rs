@@ -1,11 +1,20 @@
 //! Where tables come from: the room knows neither views nor engine, only these shapes.
 
-use crate::model::Epoch;
+use crate::model::{Epoch, Timestamp};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-/// The contents of some views at one epoch: batches for each view, in the order asked for.
-pub type Contents = (Epoch, Vec<Vec<RecordBatch>>);
+/// The contents of some views at one epoch.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The newest tick up to the epoch: how far time has passed for the views, with rows or
+    /// without. `Timestamp::MIN` when there was none.
+    pub clock: Timestamp,
+    /// Batches for each view, in the order asked for.
+    pub views: Vec<Vec<RecordBatch>>,
+}
 
 /// The live views.
 pub trait ViewSource: Send + Sync {

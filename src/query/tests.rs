@@ -29,8 +29,8 @@ impl ViewSource for OneView {
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        let contents = names.iter().map(|_| vec![Self::batch()]).collect();
-        Ok((*self.0.lock().unwrap(), contents))
+        let views = names.iter().map(|_| vec![Self::batch()]).collect();
+        Ok(Contents { epoch: *self.0.lock().unwrap(), clock: Timestamp::MIN, views })
     }
 }
 

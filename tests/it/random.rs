@@ -1,5 +1,5 @@
-//! Random streams: points that come late, twice, corrected or not at all. Every view equals its
-//! query, however many workers there are.
+//! Random streams: points that come late, twice, corrected or not at all, while the document of
+//! the pumps changes or stays. Every view equals its query, however many workers there are.
 //!
 //! Whether a settled window is told as revised depends on which rows became visible together,
 //! which is a matter of speed: here both count as settled, as in a verification.
@@ -107,6 +107,107 @@ fn stream(seed: u64) -> String {
         pump.sent.push((time, cells));
     }
     text
+}
+
+/// The document of the pumps as some version may have it. `now` is the last time of the stream
+/// so far, in milliseconds; the first version has none.
+fn version(document: &str, now: Option<i64>, random: &mut Random) -> String {
+    let mut text = document.split("\ntests:").next().expect("a document").to_owned();
+    let mut change = |from: &str, to: String| {
+        assert!(text.contains(from), "the document has no '{from}'");
+        text = text.replacen(from, &to, 1);
+    };
+    let message = r#"message: "{{asset}} at {{metrics.temperature|1}} Cel, {{load|0}}""#;
+    change("    severity: warning\n", format!("    severity: warning\n    {message}\n"));
+    if random.one_in(2) {
+        change("value: 70", format!("value: {}", 55 + random.below(30)));
+        change("value: 90", format!("value: {}", 85 + random.below(10)));
+    }
+    if random.one_in(2) {
+        let delays = [random.below(60), random.below(60)];
+        let [on, off] = delays.map(|seconds| format!("PT{seconds}S"));
+        change("on_delay: PT10S, off_delay: PT20S", format!("on_delay: {on}, off_delay: {off}"));
+    }
+    if random.one_in(4) {
+        change("      warning: {op: gt", "      # warning: {op: gt".into());
+    }
+    if random.one_in(3) {
+        change("id: is_tripped", "id: has_tripped".into());
+    }
+    if random.one_in(2) {
+        change("for: PT15S", format!("for: PT{}S", random.below(40)));
+        change("cooldown: PT5M", format!("cooldown: PT{}M", random.below(60)));
+    }
+    if random.one_in(3) {
+        change("deduct: 30", "deduct: 20\n      hold: PT2M".into());
+    }
+    if random.one_in(3) {
+        // Without a flow there is no load.
+        change("  flow: {unit: m3/h, range: [0, 600]}\n", String::new());
+        change(
+            "    - {target: flow, source: FLOW, from_unit: L/min, optional: true}\n",
+            String::new(),
+        );
+        change("temperature * flow", "temperature * 2".into());
+        change("trigger: [temperature, flow]", "trigger: [temperature]".into());
+    }
+    if random.one_in(4) {
+        change("starts: {type: integer}", "starts: {type: double}".into());
+    }
+    if random.one_in(3) {
+        let hours = "{key: hours, metric: '*', window: {tumbling: PT1H}}";
+        change("\nevent_rules:", format!("\naggregation_rules: [{hours}]\n\nevent_rules:"));
+    }
+    if let Some(now) = now.filter(|_| random.one_in(2)) {
+        let from = now - random.below(1_800_000) as i64;
+        let from = format!("\"{}\"", millstream::model::Timestamp(from * 1_000));
+        change("max_future_skew: PT5M", format!("max_future_skew: PT5M, effective_from: {from}"));
+    }
+    text
+}
+
+/// The recording in parts, the first line in each of them, and the last time up to each part's
+/// end.
+fn parts(stream: &str, count: usize) -> Vec<(String, i64)> {
+    let (head, rows) = stream.split_once('\n').expect("a head");
+    let rows: Vec<&str> = rows.lines().collect();
+    let mut now = 0;
+    let part = |rows: &[&str]| {
+        let times = rows.iter().filter_map(|row| row.split(',').next()?.parse::<i64>().ok());
+        now = times.max().unwrap_or_default().max(now);
+        (format!("{head}\n{}\n", rows.join("\n")), now)
+    };
+    rows.chunks(rows.len().div_ceil(count)).map(part).collect()
+}
+
+#[test]
+fn random_streams_verify_while_documents_change() {
+    let cases = std::env::var("MILLSTREAM_CASES").ok().and_then(|cases| cases.parse().ok());
+    let begin = std::env::var("MILLSTREAM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let begin: u64 = begin.unwrap_or(1);
+    for seed in begin..begin + cases.unwrap_or(CASES) {
+        println!("seed {seed}");
+        let mut random = Random(seed);
+        let plant = Plant::new();
+        let document = plant.document("asset_types/pump.yaml");
+        let mut now = None;
+        for (part, (rows, last)) in parts(&stream(seed), 4).into_iter().enumerate() {
+            // The clock of the log is at the last row; every version begins there or before.
+            let path = plant.path(&format!("part{part}.csv"));
+            fs::write(&path, rows).unwrap();
+            let text = version(&document, now, &mut random);
+            fs::write(plant.catalog().join("asset_types/pump.yaml"), &text).unwrap();
+            let catalog = plant.catalog();
+            let workers = (1 + seed % 2).to_string();
+            let mut args = vec!["replay", "--verify", "--speed", "max", "--workers", &workers];
+            args.extend(["--catalog", crate::support::text(&catalog)]);
+            args.push(crate::support::text(&path));
+            let replayed = plant.run(&args);
+            let said = format!("{}{}", replayed.out, replayed.err);
+            assert_eq!(replayed.code, 0, "seed {seed}, part {part}:\n{said}\n{text}");
+            now = Some(last);
+        }
+    }
 }
 
 #[test]

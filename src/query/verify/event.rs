@@ -1,7 +1,5 @@
 //! Event rules: edges of a condition along the rows.
 
-use super::series::Series;
-use crate::catalog::Layout;
 use crate::catalog::asset_type::{Edge, EventRule};
 use crate::model::Value;
 
@@ -9,92 +7,74 @@ use crate::model::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fired {
     pub at: i64,
-    /// The row that was looked at when it fired: the message is made of it.
-    pub row: usize,
+    /// The message is made of the last row at or before this time: the row that made it fire, or
+    /// what was known just before a `for` was over.
+    pub as_of: i64,
     pub suppressed: bool,
 }
 
-/// Follows one rule through the rows; a condition that is unknown counts as not true.
-pub(super) fn follow(rule: &EventRule, times: &[i64], conditions: &[Option<Value>]) -> Vec<Fired> {
-    let (hold_for, cooldown) = (rule.hold_for.0, rule.cooldown.0);
-    let mut fired: Vec<Fired> = Vec::new();
-    let (mut was, mut pending, mut told): (bool, Option<i64>, Option<i64>) = (false, None, None);
-    for (row, t) in times.iter().copied().enumerate() {
-        let is = matches!(conditions[row], Some(Value::Bool(true)));
-        let mut fire = |at: i64| {
-            let suppressed = told.is_some_and(|told: i64| at < told.saturating_add(cooldown));
-            if !suppressed {
-                told = Some(at);
-            }
-            fired.push(Fired { at, row, suppressed });
-        };
+/// Where a rule stands. It is carried from one version of the document to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// Whether the condition was true in the last row.
+    was: bool,
+    /// Since when it is true without having fired yet.
+    pending: Option<i64>,
+    /// The last event that was not suppressed.
+    told: Option<i64>,
+}
+
+/// Follows one rule through rows, and then up to `end` with what falls due without a row. A
+/// condition that is unknown counts as not true. Returns where the rule stands then, and what it
+/// fired.
+pub(super) fn follow(
+    rule: &EventRule,
+    mut state: State,
+    times: &[i64],
+    conditions: &[Option<Value>],
+    end: i64,
+) -> (State, Vec<Fired>) {
+    let mut fired = Vec::new();
+    if rule.edge == Edge::Falling {
+        // What an earlier version waited for cannot be an edge of this one.
+        state.pending = None;
+    }
+    for (t, condition) in times.iter().copied().zip(conditions) {
+        let is = matches!(condition, Some(Value::Bool(true)));
         // What has held long enough fires at its own time, before this row is looked at.
-        if let Some(since) = pending.filter(|since| since.saturating_add(hold_for) <= t) {
-            fire(since + hold_for);
-            pending = None;
-        }
-        match (rule.edge, was, is) {
-            (Edge::Rising, false, true) if hold_for > 0 => pending = Some(t),
-            (Edge::Rising, false, true) | (Edge::Falling, true, false) => fire(t),
+        state.advance(rule, t, &mut fired);
+        match (rule.edge, state.was, is) {
+            (Edge::Rising, false, true) if rule.hold_for.0 > 0 => state.pending = Some(t),
+            (Edge::Rising, false, true) | (Edge::Falling, true, false) => {
+                fired.push(state.fire(rule, t, t));
+            }
             _ => {}
         }
         if !is {
-            pending = None;
+            state.pending = None;
         }
-        was = is;
+        state.was = is;
     }
-    fired
+    state.advance(rule, end, &mut fired);
+    (state, fired)
 }
 
-/// The message of an event: the template, filled from a row.
-pub(super) fn message(
-    rule: &EventRule,
-    layout: &Layout,
-    asset: &str,
-    series: &Series,
-    row: usize,
-) -> String {
-    let template = match &rule.message {
-        Some(template) => template.clone(),
-        None => format!("{{{{asset}}}}: {}", rule.event_type),
-    };
-    let mut text = String::new();
-    let mut parts = template.split("{{");
-    text.push_str(parts.next().unwrap_or_default());
-    let mut broken = false;
-    for part in parts {
-        match part.split_once("}}").filter(|_| !broken) {
-            Some((place, after)) => {
-                text.push_str(&fill(place.trim(), layout, asset, series, row));
-                text.push_str(after);
-            }
-            // Without an end the rest is text.
-            None => {
-                broken = true;
-                text.push_str("{{");
-                text.push_str(part);
-            }
+impl State {
+    fn advance(&mut self, rule: &EventRule, until: i64, fired: &mut Vec<Fired>) {
+        let Some(since) = self.pending else { return };
+        let at = since.saturating_add(rule.hold_for.0);
+        if at <= until {
+            self.pending = None;
+            fired.push(self.fire(rule, at, since.max(at - 1)));
         }
     }
-    text
-}
 
-fn fill(place: &str, layout: &Layout, asset: &str, series: &Series, row: usize) -> String {
-    if place == "asset" || place == "asset.name" {
-        return asset.into();
-    }
-    let (name, digits) = match place.split_once('|') {
-        Some((name, digits)) => (name.trim(), digits.trim().parse::<usize>().ok()),
-        None => (place, None),
-    };
-    let name = name.strip_prefix("metrics.").unwrap_or(name).trim_matches('`');
-    let Some(slot) = layout.position(name) else { return format!("{{{{{place}}}}}") };
-    match (series.usable(slot, row), digits) {
-        (None, _) => "?".into(),
-        (Some(Value::Double(x)), Some(digits)) => format!("{x:.digits$}"),
-        (Some(Value::Double(x)), None) => x.to_string(),
-        (Some(Value::Integer(x)), _) => x.to_string(),
-        (Some(Value::Bool(x)), _) => x.to_string(),
-        (Some(Value::String(x)), _) => x.to_string(),
+    fn fire(&mut self, rule: &EventRule, at: i64, as_of: i64) -> Fired {
+        let cooldown = rule.cooldown.0;
+        let suppressed = self.told.is_some_and(|told| at < told.saturating_add(cooldown));
+        if !suppressed {
+            self.told = Some(at);
+        }
+        Fired { at, as_of, suppressed }
     }
 }

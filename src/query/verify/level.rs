@@ -25,73 +25,150 @@ pub(super) struct Stay {
     pub cleared: Option<i64>,
 }
 
-/// What a rule says after the last row.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
-    /// The highest active level, since when, and the number of changes; `None` when nothing was
-    /// evaluated.
-    pub state: Option<(usize, i64, i64)>,
-    pub stays: Vec<Stay>,
+/// The levels of a rule in one version of the document. `slot` is the metric's, when the rule
+/// watches one.
+pub(super) struct Watch<'a> {
+    levels: [Option<&'a Level>; 2],
+    slot: Option<&'a Slot>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// Where a rule stands. It is carried from one version of the document to the next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct State {
+    phases: [Phase; 2],
+    /// When it was last at normal; `None` when nothing was evaluated.
+    normal_since: Option<i64>,
+    transitions: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Phase {
+    #[default]
     Normal,
-    PendingOn { since: i64 },
-    Active { since: i64 },
-    PendingOff { since: i64, out: i64 },
+    PendingOn {
+        since: i64,
+    },
+    Active {
+        since: i64,
+    },
+    PendingOff {
+        since: i64,
+        out: i64,
+    },
 }
 
-/// Follows one rule through the rows. `slot` is the metric's, when the rule watches one.
-pub(super) fn follow(
-    levels: &Levels,
-    slot: Option<&Slot>,
-    times: &[i64],
-    values: &[Option<Value>],
-) -> Outcome {
-    let levels = [levels.warning.as_ref(), levels.critical.as_ref()];
-    let mut phases = [Phase::Normal; 2];
-    let mut stays = Vec::new();
-    let (mut normal_since, mut transitions) = (None, 0);
-    for (t, value) in times.iter().copied().zip(values) {
-        while let Some(at) = next_deadline(&levels, &phases).filter(|at| *at <= t) {
-            let before = phases;
-            for (i, level) in levels.iter().enumerate() {
-                if level.and_then(|level| deadline(level, phases[i])) == Some(at) {
-                    phases[i] = match phases[i] {
-                        Phase::PendingOn { since } => Phase::Active { since },
-                        _ => Phase::Normal,
-                    };
+impl<'a> Watch<'a> {
+    pub(super) fn new(levels: &'a Levels, slot: Option<&'a Slot>) -> Self {
+        Self { levels: [levels.warning.as_ref(), levels.critical.as_ref()], slot }
+    }
+
+    /// Follows the rule through rows, and then up to `end` with what falls due without a row.
+    /// Returns where it stands then, and the stays that ended.
+    ///
+    /// A level that the version does not have is at normal, whatever it was before.
+    pub(super) fn follow(
+        &self,
+        mut state: State,
+        times: &[i64],
+        values: &[Option<Value>],
+        end: i64,
+    ) -> (State, Vec<Stay>) {
+        let mut ended = Vec::new();
+        for (phase, level) in state.phases.iter_mut().zip(self.levels) {
+            if level.is_none() {
+                *phase = Phase::Normal;
+            }
+        }
+        for (t, value) in times.iter().copied().zip(values) {
+            self.advance(&mut state, t, &mut ended);
+            let Some(value) = value else { continue };
+            state.normal_since.get_or_insert(t);
+            let mut after = state.phases;
+            for (phase, level) in after.iter_mut().zip(self.levels) {
+                if let Some(level) = level {
+                    *phase = look(level, self.slot, *phase, t, value);
                 }
             }
-            book(&levels, &before, &phases, at, (&mut stays, &mut normal_since, &mut transitions));
+            self.change(&mut state, after, t, &mut ended);
         }
-        let Some(value) = value else { continue };
-        normal_since.get_or_insert(t);
-        let before = phases;
-        for (i, level) in levels.iter().enumerate() {
-            if let Some(level) = level {
-                phases[i] = look(level, slot, phases[i], t, value);
-            }
-        }
-        book(&levels, &before, &phases, t, (&mut stays, &mut normal_since, &mut transitions));
+        self.advance(&mut state, end, &mut ended);
+        (state, ended)
     }
-    for (i, phase) in phases.iter().enumerate() {
-        let Some(level) = levels[i] else { continue };
-        if let Some(since) = since(*phase) {
+
+    /// The stays that have not ended.
+    pub(super) fn open(&self, state: &State) -> Vec<Stay> {
+        let mut stays = Vec::new();
+        for (i, phase) in state.phases.into_iter().enumerate() {
+            let (Some(level), Some(since)) = (self.levels[i], since(phase)) else { continue };
             let condition_end = match phase {
-                Phase::PendingOff { out, .. } => Some(*out),
+                Phase::PendingOff { out, .. } => Some(out),
                 _ => None,
             };
             let raised = since.saturating_add(level.on_delay.0);
             stays.push(Stay { level: i + 1, since, raised, condition_end, cleared: None });
         }
+        stays
     }
-    let state = normal_since.map(|normal| match highest(&phases) {
-        0 => (0, normal, transitions),
-        level => (level, since(phases[level - 1]).unwrap_or(normal), transitions),
-    });
-    Outcome { state, stays }
+
+    /// Lets the delays that are over at `until` have their effects, each at its own time.
+    fn advance(&self, state: &mut State, until: i64, ended: &mut Vec<Stay>) {
+        loop {
+            let deadlines = [0, 1].map(|i| deadline(self.levels[i]?, state.phases[i]));
+            let next = deadlines.into_iter().flatten().min();
+            let Some(at) = next.filter(|at| *at <= until) else { return };
+            let mut after = state.phases;
+            for (phase, deadline) in after.iter_mut().zip(deadlines) {
+                if deadline == Some(at) {
+                    *phase = match *phase {
+                        Phase::PendingOn { since } => Phase::Active { since },
+                        _ => Phase::Normal,
+                    };
+                }
+            }
+            self.change(state, after, at, ended);
+        }
+    }
+
+    /// Books stays that ended, and a change of the rule's level, which counts once a moment.
+    fn change(&self, state: &mut State, after: [Phase; 2], now: i64, ended: &mut Vec<Stay>) {
+        let before = std::mem::replace(&mut state.phases, after);
+        let mut ends = [None; 2];
+        for i in 0..2 {
+            let Some(level) = self.levels[i] else { continue };
+            let (Some(since), None) = (since(before[i]), since(after[i])) else { continue };
+            let end = match before[i] {
+                Phase::PendingOff { out, .. } => out,
+                _ => now,
+            };
+            ends[i] = Some(end);
+            ended.push(Stay {
+                level: i + 1,
+                since,
+                raised: since.saturating_add(level.on_delay.0),
+                condition_end: Some(end),
+                cleared: Some(end.saturating_add(level.off_delay.0)),
+            });
+        }
+        let (was, is) = (highest(&before), highest(&after));
+        if was != is {
+            state.transitions += 1;
+            if is == 0 {
+                state.normal_since = ends[was - 1].or(state.normal_since);
+            }
+        }
+    }
+}
+
+impl State {
+    /// The highest active level, since when, and the number of changes; `None` when nothing was
+    /// evaluated.
+    pub(super) fn shown(&self) -> Option<(usize, i64, i64)> {
+        let normal = self.normal_since?;
+        Some(match highest(&self.phases) {
+            0 => (0, normal, self.transitions),
+            level => (level, since(self.phases[level - 1]).unwrap_or(normal), self.transitions),
+        })
+    }
 }
 
 fn deadline(level: &Level, phase: Phase) -> Option<i64> {
@@ -100,11 +177,6 @@ fn deadline(level: &Level, phase: Phase) -> Option<i64> {
         Phase::PendingOff { out, .. } => Some(out.saturating_add(level.off_delay.0)),
         Phase::Normal | Phase::Active { .. } => None,
     }
-}
-
-fn next_deadline(levels: &[Option<&Level>; 2], phases: &[Phase; 2]) -> Option<i64> {
-    let of = |i: usize| levels[i].and_then(|level| deadline(level, phases[i]));
-    [of(0), of(1)].into_iter().flatten().min()
 }
 
 fn look(level: &Level, slot: Option<&Slot>, phase: Phase, t: i64, value: &Value) -> Phase {
@@ -129,40 +201,6 @@ fn since(phase: Phase) -> Option<i64> {
     match phase {
         Phase::Active { since } | Phase::PendingOff { since, .. } => Some(since),
         Phase::Normal | Phase::PendingOn { .. } => None,
-    }
-}
-
-/// Books stays that ended, and a change of the rule's level, which counts once a moment.
-fn book(
-    levels: &[Option<&Level>; 2],
-    before: &[Phase; 2],
-    after: &[Phase; 2],
-    now: i64,
-    (stays, normal_since, transitions): (&mut Vec<Stay>, &mut Option<i64>, &mut i64),
-) {
-    let mut ends = [None; 2];
-    for i in 0..2 {
-        let Some(level) = levels[i] else { continue };
-        let (Some(since), None) = (since(before[i]), since(after[i])) else { continue };
-        let end = match before[i] {
-            Phase::PendingOff { out, .. } => out,
-            _ => now,
-        };
-        ends[i] = Some(end);
-        stays.push(Stay {
-            level: i + 1,
-            since,
-            raised: since.saturating_add(level.on_delay.0),
-            condition_end: Some(end),
-            cleared: Some(end.saturating_add(level.off_delay.0)),
-        });
-    }
-    let (was, is) = (highest(before), highest(after));
-    if was != is {
-        *transitions += 1;
-        if is == 0 {
-            *normal_since = ends[was - 1].or(*normal_since);
-        }
     }
 }
 

@@ -5,18 +5,31 @@
 //! what the engine does to be fast. It shares the compiler of expressions and the scoring
 //! functions, and no other code. Fleet views are recomputed by SQL.
 //!
+//! Documents change while telemetry comes. Each version of an asset type is in force from an
+//! event time on, so the series of an asset falls into segments, one for each version; metrics
+//! and rules go from one to the next by name, and the clock goes on behind the last.
+//!
 //! What telemetry cannot tell, the comparison leaves open: whether a settled window was revised
-//! since, and what views held before a document changed. Views that are no function of telemetry
-//! (dead letters, the catalog) are not looked at.
+//! since. Views that are no function of telemetry (dead letters, the catalog) are not looked at.
 
 mod cell;
+mod shapes;
 mod report;
 mod rules;
+mod history;
+mod plant;
+mod points;
 mod series;
+mod segment;
 mod level;
 mod event;
+mod message;
+mod follow;
+mod score;
 mod recompute;
 mod compare;
+mod read;
+mod fleet;
 mod run;
 
 #[cfg(test)]

@@ -104,6 +104,11 @@ impl Rules {
         }
         Ok(Self { layout, derived, thresholds, events, health, document })
     }
+
+    /// The place of a metric, when it is one of this type.
+    pub(super) fn slot(&self, name: &str, data_type: DataType) -> Option<usize> {
+        self.layout.position(name).filter(|slot| self.layout.slots[*slot].data_type == data_type)
+    }
 }
 
 fn source<'a>(jsonata: &'a Option<String>, sql: &'a Option<String>) -> Source<'a> {

@@ -1,4 +1,5 @@
-//! The whole series of one asset: a row for each event time at which it has a point.
+//! The series of one asset under one version of its type: a row for each event time at which it
+//! has a point.
 
 use super::rules::{Derivation, Input, Rules};
 use crate::expr::Compiled;
@@ -15,18 +16,11 @@ pub(super) struct Point {
     pub quality: Quality,
 }
 
-/// A point as telemetry has it.
-#[derive(Clone, Debug)]
-pub(super) struct Accepted {
-    pub epoch: u64,
-    pub event_time: i64,
-    pub slot: usize,
-    pub point: Point,
-}
-
 /// Rows in event-time order.
 pub(super) struct Series {
     types: Vec<DataType>,
+    /// By slot: what was known before the first row.
+    before: Vec<Option<Point>>,
     pub times: Vec<i64>,
     /// By slot, then row: the metric's own point.
     pub own: Vec<Vec<Option<Point>>>,
@@ -36,30 +30,14 @@ pub(super) struct Series {
     pub errors: Vec<(String, usize, String)>,
 }
 
-/// Leaves out the points that came too late for the views: those older, by more than the hot
-/// horizon, than the newest point of earlier epochs. Returns how many those are.
-pub(super) fn drop_late(points: &mut Vec<Accepted>, hot_horizon: i64) -> usize {
-    points.sort_by_key(|point| point.epoch);
-    let all = points.len();
-    let (mut newest_before, mut newest, mut epoch) = (None, None, None);
-    points.retain(|point| {
-        if epoch != Some(point.epoch) {
-            (epoch, newest_before) = (Some(point.epoch), newest);
-        }
-        newest = newest.max(Some(point.event_time));
-        newest_before
-            .is_none_or(|newest: i64| point.event_time >= newest.saturating_sub(hot_horizon))
-    });
-    all - points.len()
-}
-
 impl Series {
-    /// The series of these points, derived metrics included.
-    pub(super) fn of(points: Vec<Accepted>, rules: &Rules) -> Self {
-        let mut rows: BTreeMap<i64, Vec<(usize, Point)>> = BTreeMap::new();
-        for Accepted { event_time, slot, point, .. } in points {
-            rows.entry(event_time).or_default().push((slot, point));
-        }
+    /// The series of these rows, each with slots and their points, derived metrics included.
+    /// `before` is, by slot, what was known before the first row.
+    pub(super) fn of(
+        rows: BTreeMap<i64, Vec<(usize, Point)>>,
+        before: Vec<Option<Point>>,
+        rules: &Rules,
+    ) -> Self {
         let slots = rules.layout.slots.len();
         let mut own = vec![vec![None; rows.len()]; slots];
         let mut times = Vec::with_capacity(rows.len());
@@ -69,9 +47,9 @@ impl Series {
                 own[slot][row] = Some(point);
             }
         }
-        let as_of = own.iter().map(|own| held(own)).collect();
+        let as_of = own.iter().zip(&before).map(|(own, before)| held(own, before)).collect();
         let types = rules.layout.slots.iter().map(|slot| slot.data_type).collect();
-        let mut series = Self { types, times, own, as_of, errors: Vec::new() };
+        let mut series = Self { types, before, times, own, as_of, errors: Vec::new() };
         let mut settled: Vec<bool> = (0..slots).map(|slot| slot < rules.layout.measured).collect();
         let mut waiting: Vec<&Derivation> = rules.derived.iter().collect();
         while !waiting.is_empty() {
@@ -126,7 +104,7 @@ impl Series {
             }
             self.own[derived.slot][row] = Some(Point { value, quality });
         }
-        self.as_of[derived.slot] = held(&self.own[derived.slot]);
+        self.as_of[derived.slot] = held(&self.own[derived.slot], &self.before[derived.slot]);
     }
 
     fn column(&self, slot: usize) -> ArrayRef {
@@ -152,9 +130,9 @@ impl Series {
     }
 }
 
-/// Each row's newest point at or before it.
-fn held(own: &[Option<Point>]) -> Vec<Option<Point>> {
-    let mut last = None;
+/// Each row's newest point at or before it; `before` is that of the rows before these.
+fn held(own: &[Option<Point>], before: &Option<Point>) -> Vec<Option<Point>> {
+    let mut last = before.clone();
     let mut rows = Vec::with_capacity(own.len());
     for point in own {
         if point.is_some() {

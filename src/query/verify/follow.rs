@@ -1,0 +1,111 @@
+//! Rules over all rows of an asset, whichever version they fall under.
+
+use super::cell::{Cell, Row};
+use super::event::{self, Fired};
+use super::level::{self, Stay, Watch};
+use super::message::message;
+use super::rules::{Input, Rules};
+use super::segment::{Segment, row_at};
+use std::collections::HashMap;
+
+const LEVELS: [&str; 3] = ["normal", "warning", "critical"];
+
+/// The rows of `threshold_states` and `threshold_occurrences`: each rule followed from segment to
+/// segment, and then as far as time has passed.
+pub(super) fn thresholds(
+    asset: &str,
+    segments: &mut [Segment<'_>],
+    until: i64,
+) -> (Vec<Row>, Vec<Row>) {
+    let (mut states, mut occurrences) = (Vec::new(), Vec::new());
+    let mut carried: HashMap<&str, level::State> = HashMap::new();
+    for place in 0..segments.len() {
+        let end = end(segments, place, until);
+        let is_last = place + 1 == segments.len();
+        let Segment { rules, series, .. } = &mut segments[place];
+        let mut before = std::mem::take(&mut carried);
+        for (rule, input) in rules.document.threshold_rules.iter().zip(&rules.thresholds) {
+            let slot = match input {
+                Input::Metric(slot) => Some(&rules.layout.slots[*slot]),
+                Input::Expression(..) => None,
+            };
+            let watch = Watch::new(&rule.levels, slot);
+            let values = series.look(input);
+            let state = before.remove(rule.id.as_str()).unwrap_or_default();
+            let (state, ended) = watch.follow(state, &series.times, &values, end);
+            let mut stays = ended;
+            if is_last {
+                stays.extend(watch.open(&state));
+                states.extend(threshold(asset, &rule.id, &state));
+            }
+            occurrences.extend(stays.iter().map(|stay| occurrence(asset, &rule.id, stay)));
+            carried.insert(&rule.id, state);
+        }
+    }
+    (states, occurrences)
+}
+
+fn threshold(asset: &str, rule: &str, state: &level::State) -> Option<Row> {
+    let (level, since, transitions) = state.shown()?;
+    Some(vec![
+        Cell::text(asset),
+        Cell::text(rule),
+        Cell::text(LEVELS[level]),
+        Cell::Time(since),
+        Cell::Int(transitions),
+    ])
+}
+
+fn occurrence(asset: &str, rule: &str, stay: &Stay) -> Row {
+    vec![
+        Cell::text(asset),
+        Cell::text(rule),
+        Cell::text(LEVELS[stay.level]),
+        Cell::Time(stay.since),
+        Cell::Time(stay.raised),
+        Cell::time(stay.condition_end),
+        Cell::time(stay.cleared),
+    ]
+}
+
+/// The rows of `events`: each rule followed from segment to segment, and then as far as time has
+/// passed.
+pub(super) fn events(asset: &str, segments: &mut [Segment<'_>], until: i64) -> Vec<Row> {
+    let mut all: Vec<(&Rules, usize, Fired)> = Vec::new();
+    let mut carried: HashMap<&str, event::State> = HashMap::new();
+    for place in 0..segments.len() {
+        let end = end(segments, place, until);
+        let Segment { rules, series, .. } = &mut segments[place];
+        let rules: &Rules = rules;
+        let mut before = std::mem::take(&mut carried);
+        for (i, rule) in rules.document.event_rules.iter().enumerate() {
+            let conditions = series.evaluate(&rule.id, &rules.events[i]);
+            let state = before.remove(rule.id.as_str()).unwrap_or_default();
+            let (state, fired) = event::follow(rule, state, &series.times, &conditions, end);
+            all.extend(fired.into_iter().map(|fired| (rules, i, fired)));
+            carried.insert(&rule.id, state);
+        }
+    }
+    let mut rows = Vec::new();
+    for (rules, i, fired) in all {
+        let rule = &rules.document.event_rules[i];
+        let Some((place, row)) = row_at(segments, fired.as_of) else { continue };
+        let message = message((rules, rule), asset, (&segments[place], row));
+        rows.push(vec![
+            Cell::text(asset),
+            Cell::text(&rule.id),
+            Cell::Time(fired.at),
+            Cell::text(&rule.event_type),
+            Cell::Text(format!("{:?}", rule.severity).to_lowercase()),
+            Cell::Text(message),
+            Cell::Bool(fired.suppressed),
+        ]);
+    }
+    rows
+}
+
+/// Up to when the rules of a segment go on behind its last row: to just before the next one, or
+/// as far as time has passed.
+fn end(segments: &[Segment<'_>], place: usize, until: i64) -> i64 {
+    segments.get(place + 1).map_or(until, |next| next.series.times[0] - 1)
+}

@@ -1,0 +1,115 @@
+//! Reads telemetry back.
+
+use super::plant::Plant;
+use super::points::{Accepted, drop_late};
+use crate::model::Quality;
+use crate::query::error::Error;
+use crate::query::telemetry;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
+use datafusion::prelude::{SessionContext, col, lit};
+use futures::StreamExt;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+/// Reads telemetry back.
+pub(super) struct Reader {
+    context: SessionContext,
+    pub plant: Plant,
+    /// How many points were read.
+    pub points: u64,
+    /// Points that count in no view, by asset.
+    pub late: BTreeMap<String, usize>,
+    metrics: HashSet<Arc<str>>,
+}
+
+impl Reader {
+    /// `context` has the table.
+    pub(super) fn new(context: SessionContext, plant: Plant) -> Self {
+        Self { context, plant, points: 0, late: BTreeMap::new(), metrics: HashSet::new() }
+    }
+
+    /// All assets with telemetry, in order.
+    pub(super) async fn assets(&self) -> Result<Vec<String>, Error> {
+        let failed = |error| Error::from_datafusion(&error);
+        let frame = self.context.sql("SELECT DISTINCT asset FROM telemetry ORDER BY asset").await;
+        let batches = frame.map_err(failed)?.collect().await.map_err(failed)?;
+        let mut assets = Vec::new();
+        for batch in batches {
+            assets.extend(batch.column(0).as_string::<i32>().iter().flatten().map(String::from));
+        }
+        Ok(assets)
+    }
+
+    /// The points of some assets that count in views.
+    pub(super) async fn read(
+        &mut self,
+        assets: &[String],
+    ) -> Result<BTreeMap<String, Vec<Accepted>>, Error> {
+        let failed = |error| Error::from_datafusion(&error);
+        let (Some(first), Some(last)) = (assets.first(), assets.last()) else {
+            return Ok(BTreeMap::new());
+        };
+        let list = assets.iter().map(|asset| lit(asset.as_str())).collect();
+        let among = col("asset").in_list(list, false);
+        // The range prunes files by their statistics, which a long list does not.
+        let range = col("asset").between(lit(first.as_str()), lit(last.as_str()));
+        let frame = self.context.table(telemetry::NAME).await.map_err(failed)?;
+        let frame = frame.filter(range).and_then(|frame| frame.filter(among)).map_err(failed)?;
+        let mut stream = frame.execute_stream().await.map_err(failed)?;
+        let mut of_assets: BTreeMap<String, Vec<Accepted>> = BTreeMap::new();
+        while let Some(batch) = stream.next().await {
+            self.take(&batch.map_err(failed)?, &mut of_assets);
+        }
+        for (asset, points) in &mut of_assets {
+            if let Some(history) = self.plant.history(asset) {
+                let late = drop_late(points, history);
+                if late > 0 {
+                    self.late.insert(asset.clone(), late);
+                }
+            }
+        }
+        Ok(of_assets)
+    }
+
+    fn take(&mut self, batch: &RecordBatch, of_assets: &mut BTreeMap<String, Vec<Accepted>>) {
+        self.points += batch.num_rows() as u64;
+        let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+        let (assets, metrics) =
+            (batch.column(1).as_string::<i32>(), batch.column(3).as_string::<i32>());
+        let values = batch.column(4).as_primitive::<Float64Type>();
+        let texts = batch.column(5).as_string::<i32>();
+        let qualities = batch.column(6).as_primitive::<UInt32Type>();
+        let epochs = batch.column(7).as_primitive::<UInt64Type>();
+        for i in 0..batch.num_rows() {
+            let asset = assets.value(i);
+            if self.plant.history(asset).is_none() {
+                continue;
+            }
+            let accepted = Accepted {
+                epoch: epochs.value(i),
+                event_time: times.value(i),
+                metric: self.metric(metrics.value(i)),
+                number: values.is_valid(i).then(|| values.value(i)),
+                text: texts.is_valid(i).then(|| texts.value(i).into()),
+                quality: Quality(qualities.value(i)),
+            };
+            match of_assets.get_mut(asset) {
+                Some(points) => points.push(accepted),
+                None => {
+                    of_assets.insert(asset.into(), vec![accepted]);
+                }
+            }
+        }
+    }
+
+    /// The one copy of a name.
+    fn metric(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.metrics.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.metrics.insert(Arc::clone(&name));
+        name
+    }
+}
