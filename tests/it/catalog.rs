@@ -15,6 +15,12 @@ async fn put(server: &Server, path: &str, content_type: &str, body: String) -> A
     server.send(Method::PUT, path, &[("content-type", content_type)], body).await
 }
 
+/// The pump's document as a version that holds from a second on.
+fn since(plant: &Plant, seconds: i64) -> String {
+    let from = format!("hot_horizon: PT1H, effective_from: {}", BASE + seconds);
+    plant.document("asset_types/pump.yaml").replace("hot_horizon: PT1H", &from)
+}
+
 /// The level of the temperature rule of the pump, and how often it changed.
 async fn level(server: &Server) -> (String, i64) {
     let rows = server.view("threshold_states?asset=pump-1").await;
@@ -65,8 +71,7 @@ async fn a_new_metric_and_a_new_rule_begin_while_running() {
     let plant = Plant::new();
     let server = plant.serve();
     server.ingest(pump(0, json!({"TEMP": 50, "FLOW": 1000}))).await;
-    let text = plant
-        .document("asset_types/pump.yaml")
+    let text = since(&plant, 5)
         .replace("    spare:\n", "    twice:\n      expr: \"flow * 2\"\n    spare:\n")
         .replace(
             "event_rules:\n",
@@ -83,6 +88,63 @@ async fn a_new_metric_and_a_new_rule_begin_while_running() {
         (&events[0]["rule"], &events[0]["event_type"]),
         (&json!("warm"), &json!("pump.warm"))
     );
+}
+
+#[tokio::test]
+async fn a_version_that_holds_since_a_past_time_looks_at_its_rows_again() {
+    let plant = Plant::new();
+    let server = plant.serve();
+    for seconds in [0, 100, 200] {
+        server.ingest(pump(seconds, json!({"TEMP": 50 + seconds / 10, "FLOW": 1000}))).await;
+    }
+    let before = server.view("rollups_1d?metric=temperature").await;
+    // 60 at 100 s is above 55, from then on.
+    let lower = since(&plant, 90).replace("value: 70", "value: 55");
+    put(&server, PUMP, YAML, lower.replace("flow * 2", "flow * 3")).await.good();
+    assert_eq!(level(&server).await, ("warning".into(), 1));
+    let states = server.view("threshold_states?asset=pump-1").await;
+    let raised = states.iter().find(|row| row["rule"] == "temperature_high").expect("the rule");
+    assert_eq!(raised["since"], "2023-11-14T22:15:00Z");
+    assert_eq!(server.view("rollups_1d?metric=temperature").await, before);
+    // A late point from before is processed by the version of that time.
+    server.ingest(pump(50, json!({"TEMP": 69}))).await;
+    assert_eq!(level(&server).await, ("warning".into(), 1));
+    // The old document again is a rollback: a version of its own.
+    let stored = put(&server, PUMP, YAML, since(&plant, 90)).await.good();
+    assert_eq!(stored["version"], 3);
+    assert_eq!(level(&server).await.0, "normal");
+    assert_eq!(server.terminate(), 0);
+    plant.run(&["verify"]).expect(0);
+}
+
+#[tokio::test]
+async fn a_deleted_asset_leaves_every_view() {
+    let plant = Plant::new();
+    let server = plant.serve();
+    for device in ["PUMP-1", "PUMP-2"] {
+        let body = json!({"deviceId": device, "timestamp": BASE, "metrics": {"TEMP": 120}});
+        server.ingest(body.clone()).await;
+        let later = json!({"deviceId": device, "timestamp": BASE + 60, "metrics": {"TEMP": 121}});
+        server.ingest(later).await;
+    }
+    let count = |rows: Vec<Value>| rows.iter().filter(|row| row["asset"] == "pump-1").count();
+    let views = ["asset_metrics", "asset_health", "threshold_states", "rollups_1m", "events"];
+    for view in views {
+        assert!(count(server.view(view).await) > 0, "{view}");
+    }
+    let link = server.view("links").await.into_iter().find(|link| link["asset"] == "pump-1");
+    let link = link.expect("a link")["key"].as_str().expect("a key").to_owned();
+    for path in [format!("/api/v1/catalog/links/{link}"), "/api/v1/catalog/assets/pump-1".into()] {
+        server.send(Method::DELETE, &path, &[], String::new()).await;
+    }
+    for view in views.into_iter().chain(["threshold_occurrences", "errors", "rollups_1d"]) {
+        assert_eq!(count(server.view(view).await), 0, "{view}");
+    }
+    let fleet = server.view("fleet_health").await;
+    let assets: i64 = fleet.iter().filter_map(|row| row["assets"].as_i64()).sum();
+    assert_eq!(assets, 1, "{fleet:?}");
+    assert_eq!(server.terminate(), 0);
+    plant.run(&["verify"]).expect(0);
 }
 
 #[tokio::test]
