@@ -81,7 +81,7 @@ fn group_commit(criterion: &mut Criterion) {
                 let (sender, frames) = crossbeam_channel::bounded(64);
                 let reader = std::thread::spawn(move || frames.into_iter().count());
                 let limits = Limits { ticks: None, ..Limits::default() };
-                let assign = Box::new(|_| Ok(None));
+                let assign = Box::new(|_, _| Ok(None));
                 let log = open(directory.path());
                 let (committer, thread) =
                     Committer::start(log, assign, Arc::new(SystemClock), sender, limits).unwrap();
