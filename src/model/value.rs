@@ -98,6 +98,18 @@ impl DataType {
         }
     }
 
+    /// A word of another type as one of this: integers are cut, bools are not 0. `None` between
+    /// texts and the others.
+    pub fn read(self, other: Self, word: u64) -> Option<u64> {
+        let number = other.number(word);
+        match self {
+            Self::Double => number.map(f64::to_bits),
+            Self::Integer => number.map(|x| x as i64 as u64),
+            Self::Bool => number.map(|x| u64::from(x != 0.0)),
+            Self::String => None,
+        }
+    }
+
     /// The word as a number: integers and bools (1 and 0) are converted, strings are `None`.
     pub fn number(self, word: u64) -> Option<f64> {
         match self {

@@ -3,7 +3,7 @@
 use crate::catalog::Layout;
 use crate::catalog::asset_type::AssetType;
 use crate::health::{Algorithm, Band};
-use crate::model::{Document, Kind, Table, TypeId};
+use crate::model::{Document, Kind, Table, TypeId, Window};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +30,20 @@ pub(super) struct TypeNames {
     pub bands: Vec<Band>,
     /// Ids of the threshold rules, in order.
     pub rules: Vec<String>,
+    /// The windows that roll-ups are kept for.
+    pub windows: Vec<Window>,
+}
+
+/// How rows of one version of an asset type become rows of another one.
+pub(super) struct Moved {
+    /// Words in front that stay as they are.
+    pub head: usize,
+    /// Words of a metric.
+    pub width: usize,
+    /// For each metric of the new version, its place in the old one.
+    pub from: Vec<Option<usize>>,
+    /// The words of a metric that had none.
+    pub nothing: &'static [u64],
 }
 
 impl Names {
@@ -106,6 +120,30 @@ impl TypeNames {
             deductions: matches!(algorithm, Some(Algorithm::WeightedDeductions(_))),
             bands: algorithm.map(Algorithm::bands).unwrap_or_default(),
             rules: asset_type.threshold_rules.iter().map(|rule| rule.id.clone()).collect(),
+            windows: asset_type.windows(),
+        }
+    }
+
+    /// How rows of the table are read as rows of this version; `None` when they are no more:
+    /// health and thresholds come anew, and windows may not be kept any longer.
+    pub fn moved(&self, table: Table, old: &Self) -> Option<Moved> {
+        let same = |slot: usize, was: usize| {
+            let (new, old) = (&self.layout.slots[slot], &old.layout.slots[was]);
+            (&new.name, new.data_type) == (&old.name, old.data_type)
+        };
+        match table {
+            Table::Latest => {
+                let was = 0..old.layout.slots.len();
+                let from = |slot| was.clone().find(|was| same(slot, *was));
+                let from = (0..self.layout.slots.len()).map(from).collect();
+                Some(Moved { head: 0, width: 3, from, nothing: &[0, i64::MIN as u64, 0] })
+            }
+            Table::Rollups(window) if self.windows.contains(&window) => {
+                let from = |slot: &usize| old.numeric.iter().position(|was| same(*slot, *was));
+                let from = self.numeric.iter().map(from).collect();
+                Some(Moved { head: 1, width: 6, from, nothing: &[0; 6] })
+            }
+            Table::Rollups(_) | Table::Health | Table::Thresholds => None,
         }
     }
 

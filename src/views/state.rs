@@ -4,7 +4,7 @@ use super::cell::Cell;
 use super::dead_letters::DeadLetters;
 use super::documents::Documents;
 use super::limits::Limits;
-use super::names::Names;
+use super::names::{Names, TypeNames};
 use super::series::{ROWS_REFUSED, ROWS_UPSERTED};
 use super::small::{Collection, SmallView};
 use super::view::View;
@@ -153,22 +153,27 @@ impl State {
             if *diff < 0 || !Names::learns_from(document) {
                 continue;
             }
+            let old = self.names.asset_type(TypeId(document.id)).cloned();
             if Arc::make_mut(&mut self.names).learn(document) {
-                self.relay(TypeId(document.id));
+                self.relay(TypeId(document.id), old.as_deref());
             }
         }
     }
 
-    /// The rows of a type read differently from now on, or cannot be read any more.
-    fn relay(&mut self, asset_type: TypeId) {
+    /// The rows of a type read differently from now on, or cannot be read any more. Rows that are
+    /// kept by metric move to the new columns by name.
+    fn relay(&mut self, asset_type: TypeId, old: Option<&TypeNames>) {
         let Some(names) = self.names.asset_type(asset_type) else { return };
         for ((table, owner), wide) in &mut self.wide {
             if *owner != asset_type {
                 continue;
             }
             wide.touch_all();
-            if wide.stride() != names.stride(*table) {
-                wide.reset(names.stride(*table));
+            match old.and_then(|old| names.moved(*table, old)) {
+                Some(moved) => wide.relay(&moved),
+                None if wide.stride() != names.stride(*table) => wide.reset(names.stride(*table)),
+                None if matches!(table, Table::Rollups(_)) => wide.reset(wide.stride()),
+                None => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A wide table: rows of words by key, cheap to overwrite and cheap to freeze.
 
-use super::names::TypeNames;
+use super::names::{Moved, TypeNames};
 use crate::model::Upserts;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -153,6 +153,29 @@ impl WideTable {
                 touched.note(*key, Some(&chunk.words[i * self.stride..(i + 1) * self.stride]));
             }
         }
+    }
+
+    /// Moves the words of all rows to other columns.
+    pub fn relay(&mut self, moved: &Moved) {
+        let stride = moved.head + moved.width * moved.from.len();
+        let identity = moved.from.iter().enumerate().all(|(at, from)| *from == Some(at));
+        if identity && stride == self.stride {
+            return;
+        }
+        for chunk in &mut self.chunks {
+            let mut words = Vec::with_capacity(chunk.keys.len() * stride);
+            for row in chunk.words.chunks_exact(self.stride) {
+                words.extend_from_slice(&row[..moved.head]);
+                for from in &moved.from {
+                    words.extend_from_slice(match from {
+                        Some(from) => &row[moved.head + from * moved.width..][..moved.width],
+                        None => moved.nothing,
+                    });
+                }
+            }
+            *chunk = Arc::new(Chunk { keys: chunk.keys.clone(), words });
+        }
+        self.stride = stride;
     }
 
     /// Forgets all rows; rows that follow have `stride` words.

@@ -68,6 +68,16 @@ impl Era {
         self.slot(&metric.name, metric.data_type)
     }
 
+    /// Where a point of another era's measured metric goes, and its word there. Numbers and bools
+    /// are read as the type that the metric has here.
+    pub fn adopt(&self, other: &Self, slot: usize, word: u64) -> Option<(usize, u64)> {
+        let metric = &other.plan.layout.slots[slot];
+        let here = self.plan.layout.position(&metric.name)?;
+        let to = self.plan.layout.slots[here].data_type;
+        let word = if to == metric.data_type { word } else { to.read(metric.data_type, word)? };
+        (here < self.plan.layout.measured).then_some((here, word))
+    }
+
     /// The slot of another era's measured metric, when it is measured here too.
     pub fn measured_of(&self, other: &Self, slot: usize) -> Option<usize> {
         self.slot_of(other, slot).filter(|slot| *slot < self.plan.layout.measured)
@@ -155,7 +165,9 @@ fn carried(state: &[i64], old: &Era, new: &Era) -> Vec<i64> {
     }
     for (i, rule) in new.plan.events.iter().enumerate() {
         if let Some(was) = old.plan.events.iter().position(|was| was.id == rule.id) {
-            carried[new.states.event(i)].copy_from_slice(&state[old.states.event(was)]);
+            let words = &mut carried[new.states.event(i)];
+            words.copy_from_slice(&state[old.states.event(was)]);
+            rule.adopt(words);
         }
     }
     carried

@@ -90,6 +90,13 @@ impl EventPlan {
         (state[1] != NEVER).then(|| state[1].saturating_add(self.hold_for))
     }
 
+    /// Takes over a state of another version of the rule: the end of a condition waits for nothing.
+    pub fn adopt(&self, state: &mut [i64]) {
+        if self.edge == Edge::Falling {
+            state[1] = NEVER;
+        }
+    }
+
     /// Whether the rule fires some time after a row, and not at its time.
     pub fn waits(&self) -> bool {
         self.hold_for > 0 && self.edge == Edge::Rising

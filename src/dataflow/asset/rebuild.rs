@@ -188,8 +188,9 @@ impl TypeState {
                 let era = Arc::clone(&eras[era_at(time)]);
                 let mut points = Vec::new();
                 slots(fresh, |slot| {
-                    let known = is_measured(slot).then(|| era.measured_of(&source, slot)).flatten();
-                    points.extend(known.map(|known| (known, slot)));
+                    let value = source.plan.rows.value(row, slot);
+                    let here = is_measured(slot).then(|| era.adopt(&source, slot, value)).flatten();
+                    points.extend(here.map(|here| (here, source.plan.rows.quality(row, slot))));
                 });
                 if points.is_empty() {
                     continue;
@@ -198,10 +199,8 @@ impl TypeState {
                 let Some(last) = segments.last_mut() else { continue };
                 let layout = &era.plan.rows;
                 let (at, _) = last.series.row_at(layout, time);
-                for (known, slot) in points {
-                    let value = source.plan.rows.value(row, slot);
-                    let quality = source.plan.rows.quality(row, slot);
-                    layout.set_point(last.series.row_mut(layout, at), known, value, quality);
+                for ((slot, value), quality) in points {
+                    layout.set_point(last.series.row_mut(layout, at), slot, value, quality);
                 }
             }
         }

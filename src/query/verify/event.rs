@@ -39,10 +39,12 @@ pub(super) fn follow(
         // What an earlier version waited for cannot be an edge of this one.
         state.pending = None;
     }
+    // What is carried over its own time is told from what was known when this version began.
+    let begin = times.first().map_or(i64::MIN, |t| t - 1);
     for (t, condition) in times.iter().copied().zip(conditions) {
         let is = matches!(condition, Some(Value::Bool(true)));
         // What has held long enough fires at its own time, before this row is looked at.
-        state.advance(rule, t, &mut fired);
+        state.advance(rule, t, begin, &mut fired);
         match (rule.edge, state.was, is) {
             (Edge::Rising, false, true) if rule.hold_for.0 > 0 => state.pending = Some(t),
             (Edge::Rising, false, true) | (Edge::Falling, true, false) => {
@@ -55,17 +57,17 @@ pub(super) fn follow(
         }
         state.was = is;
     }
-    state.advance(rule, end, &mut fired);
+    state.advance(rule, end, begin, &mut fired);
     (state, fired)
 }
 
 impl State {
-    fn advance(&mut self, rule: &EventRule, until: i64, fired: &mut Vec<Fired>) {
+    fn advance(&mut self, rule: &EventRule, until: i64, begin: i64, fired: &mut Vec<Fired>) {
         let Some(since) = self.pending else { return };
         let at = since.saturating_add(rule.hold_for.0);
         if at <= until {
             self.pending = None;
-            fired.push(self.fire(rule, at, since.max(at - 1)));
+            fired.push(self.fire(rule, at, since.max(at - 1).max(begin)));
         }
     }
 
