@@ -313,12 +313,12 @@ fn what_an_event_waits_for_goes_on_in_the_next_version() {
     with(&rule(40, ""), &["hot 120s t info p 92 2 false"]);
     with(&rule(35, ""), &["hot 115s t info p 92 2 false"]);
     check_events(&[(NEVER, &first), (110, other)], 125, &["hot 120s t info 92 {{flow}} ? false"]);
-    // Over before the new version began: told by it all the same, from rows of the old one.
+    // Over before the new version began: told by it all the same, from what was known then.
     with(&rule(20, ""), &["hot 100s t info p 92 2 false"]);
-    with(&rule(5, r#", "severity": "critical""#), &["hot 85s t critical p 92 1 false"]);
+    with(&rule(5, r#", "severity": "critical""#), &["hot 85s t critical p 92 2 false"]);
     let other = other.replace("PT40S", "PT20S");
     check_events(&[(NEVER, &first), (110, &other)], 125, &["hot 100s t info 92 {{flow}} ? false"]);
-    with(&event(""), &["hot 80s t info p 92 1 false"]);
+    with(&event(""), &["hot 80s t info p 92 2 false"]);
     // What the old one waited for is no falling edge; the fall itself is one.
     let falling = event(r#", "edge": "falling""#);
     with(&falling, &[]);
