@@ -4,11 +4,11 @@ use super::intake::{Form, Intake, documents, refused};
 use super::runtime::Runtime;
 use crate::catalog::{Problem, parse_yaml};
 use crate::ingest::format::json::Framing;
-use crate::model::{Kind, NewDocument};
-use crate::query;
+use crate::model::{Kind, NewDocument, Timestamp};
+use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
 use crate::serve::{
     DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus, IngestAnswer,
-    JsonForm, Report, Rows, StoredDocument, ViewReport,
+    JsonForm, ListedParameter, ListedQuery, Report, Rows, StoredDocument, ViewReport,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,13 +22,14 @@ pub struct RuntimeDoors {
     runtime: Arc<Runtime>,
     intake: Intake,
     metrics: PrometheusHandle,
+    queries: Library,
 }
 
 impl RuntimeDoors {
-    /// The doors of a runtime, with the recorder of the process's metrics.
-    pub fn new(runtime: Arc<Runtime>, metrics: PrometheusHandle) -> Self {
+    /// The doors of a runtime, with the recorder of the process's metrics and the named queries.
+    pub fn new(runtime: Arc<Runtime>, metrics: PrometheusHandle, queries: Library) -> Self {
         let intake = Intake::new(&runtime);
-        Self { runtime, intake, metrics }
+        Self { runtime, intake, metrics, queries }
     }
 
     /// The intake behind the doors, for other transports.
@@ -65,9 +66,22 @@ impl Doors for RuntimeDoors {
     }
 
     async fn sql(&self, text: &str) -> Result<Rows, DoorError> {
-        let answer = self.runtime.query.sql(text).await.map_err(asked)?;
-        let schema = answer.schema();
-        Ok(Rows { schema, batches: answer.into_stream().map(|batch| batch.map_err(asked)).boxed() })
+        Ok(rows(self.runtime.query.sql(text).await.map_err(asked)?))
+    }
+
+    fn queries(&self) -> Vec<ListedQuery> {
+        list_queries(&self.queries)
+    }
+
+    async fn query(&self, name: &str, given: Vec<(String, String)>) -> Result<Rows, DoorError> {
+        let query = self.queries.get(name).ok_or_else(|| {
+            let list = self.queries.list();
+            let known: Vec<&str> = list.iter().map(|query| query.name.as_str()).collect();
+            DoorError::new(ErrorKind::NotFound, format!("there is no query '{name}'"))
+                .hint(format!("queries: {}", known.join(", ")))
+        })?;
+        let now = Timestamp(self.runtime.clock.now_micros());
+        Ok(rows(self.runtime.query.named(&query, &given, now).await.map_err(asked)?))
     }
 
     async fn put_document(
@@ -166,6 +180,40 @@ pub fn wire(report: &query::Report) -> Report {
     }
 }
 
+fn rows(answer: query::Answer) -> Rows {
+    let schema = answer.schema();
+    Rows { schema, batches: answer.into_stream().map(|batch| batch.map_err(asked)).boxed() }
+}
+
+/// The named queries in the words of the wire.
+pub fn list_queries(library: &Library) -> Vec<ListedQuery> {
+    library.list().iter().map(listed).collect()
+}
+
+fn listed(query: &NamedQuery) -> ListedQuery {
+    let parameter = |parameter: &Parameter| {
+        let (required, default) = match &parameter.default {
+            Fallback::Required => (true, None),
+            Fallback::Null => (false, None),
+            Fallback::Text(text) => (false, Some(text.clone())),
+        };
+        ListedParameter {
+            name: parameter.name.clone(),
+            kind: parameter.kind.name().into(),
+            required,
+            default,
+            description: parameter.description.clone(),
+        }
+    };
+    ListedQuery {
+        name: query.name.clone(),
+        title: query.title.clone(),
+        description: query.description.clone(),
+        parameters: query.parameters.iter().map(parameter).collect(),
+        example: query.example.clone(),
+    }
+}
+
 fn missing(kind: Kind, key: &str) -> DoorError {
     DoorError::new(ErrorKind::NotFound, format!("there is no document '{key}' in {kind}"))
 }
@@ -190,7 +238,7 @@ fn faulty(problems: &[Problem]) -> DoorError {
 
 fn asked(error: query::Error) -> DoorError {
     let kind = match error.kind() {
-        query::Kind::Refused | query::Kind::Syntax => ErrorKind::Malformed,
+        query::Kind::Refused | query::Kind::Syntax | query::Kind::Parameter => ErrorKind::Malformed,
         query::Kind::UnknownTable | query::Kind::UnknownColumn => ErrorKind::Invalid,
         query::Kind::Limit => ErrorKind::Invalid,
         query::Kind::Failed => ErrorKind::Internal,

@@ -4,20 +4,17 @@
 //! a change that came over the wire since. A file that is changed wins again.
 
 use super::runtime::Runtime;
+use super::watch;
 use crate::catalog::{FileDocument, Problem, read_folder};
 use crate::ingest::commit::{CommitError, Refusal};
 use crate::model::{Kind, NewDocument};
 use anyhow::Context;
-use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::sync::Arc;
 
 /// Where the contents of published files are remembered, below the data directory.
 const MEMORY: &str = "catalog-files.json";
-/// Changes of files are taken together when they come this close to each other.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// Publishes the documents of a folder that changed since they were published last.
 ///
@@ -88,32 +85,8 @@ pub fn publish_built_in(runtime: &Runtime, files: &[(Kind, &str, &str)]) -> anyh
 
 /// Watches a folder on a thread of its own until shutdown.
 pub fn watch(runtime: Arc<Runtime>, data: PathBuf, folder: PathBuf) -> anyhow::Result<()> {
-    let (sender, changes) = mpsc::channel();
-    let mut watcher = notify::recommended_watcher(move |event| {
-        // The thread below is gone only at shutdown.
-        let _ = sender.send(event);
-    })?;
-    watcher
-        .watch(&folder, RecursiveMode::Recursive)
-        .with_context(|| format!("watch {}", folder.display()))?;
-    let thread = std::thread::Builder::new().name("catalog-folder".into());
-    thread.spawn(move || {
-        let _watcher = watcher;
-        // What changed between the first publication and the start of the watch.
-        republish(&runtime, &data, &folder);
-        while !runtime.shutdown.is_triggered() {
-            match changes.recv_timeout(Duration::from_millis(500)) {
-                Ok(Ok(event)) if event.kind.is_access() => {}
-                Ok(_) => {
-                    while changes.recv_timeout(SETTLE).is_ok() {}
-                    republish(&runtime, &data, &folder);
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    })?;
-    Ok(())
+    let (shutdown, watched) = (runtime.shutdown.clone(), folder.clone());
+    watch::watch("catalog-folder", watched, shutdown, move || republish(&runtime, &data, &folder))
 }
 
 fn republish(runtime: &Runtime, data: &Path, folder: &Path) {

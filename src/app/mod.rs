@@ -7,11 +7,14 @@ mod sources;
 mod intake;
 mod doors;
 mod feed;
+mod watch;
 mod folder;
+mod queries;
 pub mod examples;
 
-pub use doors::{RuntimeDoors, wire};
+pub use doors::{RuntimeDoors, list_queries, wire};
 pub use feed::{Fed, Feed};
 pub use folder::{publish as publish_folder, publish_built_in, watch as watch_folder};
 pub use intake::Intake;
+pub use queries::{load_queries, open_queries};
 pub use runtime::{Runtime, Settings};

@@ -58,9 +58,14 @@ impl Status {
     }
 }
 
+/// Names and columns of the system tables.
+pub fn system_tables() -> Vec<(String, SchemaRef)> {
+    TABLES.iter().map(|(name, ..)| ((*name).to_owned(), schema(name))).collect()
+}
+
 impl SystemTables for Engines {
     fn list(&self) -> Vec<(String, SchemaRef)> {
-        TABLES.iter().map(|(name, ..)| ((*name).to_owned(), schema(name))).collect()
+        system_tables()
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Vec<Vec<RecordBatch>>, String> {

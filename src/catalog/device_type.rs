@@ -21,7 +21,7 @@ pub struct DeviceType {
     /// Which devices are of this type.
     #[serde(default)]
     pub identity: Identity,
-    /// The metrics. Left out: any, of the type that they are sent in.
+    /// The metrics. All others are refused, so without rules a device of the type says nothing.
     #[serde(default)]
     pub extraction_rules: Vec<Extraction>,
 }

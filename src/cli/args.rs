@@ -39,9 +39,23 @@ pub struct Common {
     /// while running.
     #[arg(long, global = true, value_name = "DIR", env = "MILLSTREAM_CATALOG")]
     pub catalog: Option<PathBuf>,
+    /// Folder with named queries, one `.sql` file each. Changed files take effect while running
+    /// [default: `queries` beside the catalog where there is one, else those of the program].
+    #[arg(long, global = true, value_name = "DIR", env = "MILLSTREAM_QUERIES")]
+    pub queries: Option<PathBuf>,
     /// Address of the doors; port 0 takes a free one.
     #[arg(long, global = true, value_name = "ADDR", env = "MILLSTREAM_LISTEN")]
     pub listen: Option<SocketAddr>,
+    /// A name that requests may call this server by, besides localhost and addresses; may be given
+    /// several times.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "MILLSTREAM_ALLOWED_HOST",
+        value_delimiter = ','
+    )]
+    pub allowed_host: Vec<String>,
     /// Worker threads of the dataflow [default: 1 for each two cores].
     #[arg(long, global = true, value_name = "N", env = "MILLSTREAM_WORKERS")]
     pub workers: Option<usize>,
@@ -70,10 +84,14 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Ask in SQL: a running server on the same data directory, or the directory itself.
     Sql(SqlArgs),
+    /// Run a named query, or list them.
+    Query(QueryArgs),
     /// Recompute every view from the archived points and compare.
     Verify(VerifyArgs),
-    /// Validate a folder of documents and run the tests inside them.
+    /// Validate a folder of documents and the named queries, and run the tests inside documents.
     Check(CheckArgs),
+    /// Print JSON Schemas of documents and of telemetry, for editors and other programs.
+    Schemas(SchemasArgs),
 }
 
 /// Options of `serve`.
@@ -159,6 +177,27 @@ pub struct ReplayArgs {
 pub struct SqlArgs {
     /// The query.
     pub query: String,
+    /// Where the answer comes from and goes to.
+    #[command(flatten)]
+    pub answer: AnswerArgs,
+}
+
+/// Options of `query`.
+#[derive(Clone, Debug, Args)]
+pub struct QueryArgs {
+    /// The name of the query; without it all are listed.
+    pub name: Option<String>,
+    /// A value for a parameter; may be given several times.
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = assignment, requires = "name")]
+    pub param: Vec<(String, String)>,
+    /// Where the answer comes from and goes to.
+    #[command(flatten)]
+    pub answer: AnswerArgs,
+}
+
+/// Where an answer comes from and goes to.
+#[derive(Clone, Debug, Args)]
+pub struct AnswerArgs {
     /// How the answer is written.
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -195,12 +234,28 @@ pub struct VerifyArgs {
     pub url: Option<String>,
 }
 
+/// Options of `schemas`.
+#[derive(Clone, Debug, Args)]
+pub struct SchemasArgs {
+    /// The schema to print; without it the names of all.
+    pub name: Option<String>,
+    /// Write all of them to this folder, one `NAME.schema.json` each.
+    #[arg(long, short, value_name = "DIR", conflicts_with = "name")]
+    pub output: Option<PathBuf>,
+}
+
 /// Options of `check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
     /// The folder, laid out like `dataflows/`.
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// `NAME=VALUE`.
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 impl From<Unknown> for UnknownDevices {

@@ -1,8 +1,11 @@
-//! `sql` and `verify`: asks a running server, or opens the data directory when none runs.
+//! `sql`, `query` and `verify`: asks a running server, or opens the data directory when none runs.
 
-use super::args::{Common, Format, SqlArgs, VerifyArgs};
+use super::args::{AnswerArgs, Common, Format, SqlArgs, VerifyArgs};
+use super::print::Patient;
 use super::run::Outcome;
 use super::serve::ADDRESS;
+use crate::app::Runtime;
+use crate::model::Timestamp;
 use crate::query::{self, Form};
 use anyhow::{Context, bail};
 use std::fs::File;
@@ -13,17 +16,35 @@ use std::time::Duration;
 /// How long a server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// This text.
+    Sql(String),
+    /// The query of this name, with values for its parameters.
+    Named(String, Vec<(String, String)>),
+}
+
 /// Runs a query and writes the answer.
 pub async fn sql(common: &Common, args: &SqlArgs) -> anyhow::Result<Outcome> {
+    ask(common, Question::Sql(args.query.clone()), &args.answer).await
+}
+
+/// Asks and writes the answer.
+pub async fn ask(
+    common: &Common,
+    question: Question,
+    args: &AnswerArgs,
+) -> anyhow::Result<Outcome> {
     // A file is replaced only by a whole answer.
     let unfinished = args.output.as_ref().map(|path| path.with_added_extension("unfinished"));
     let mut out: Box<dyn Write + Send> = match &unfinished {
         Some(path) => {
             Box::new(File::create(path).with_context(|| format!("create {}", path.display()))?)
         }
-        None => Box::new(std::io::stdout()),
+        None => Box::new(Patient(std::io::stdout())),
     };
-    let answered = answer(common, args, &mut out).await.and_then(|()| Ok(out.flush()?));
+    let answered = answer(common, question, args, &mut out).await.and_then(|()| Ok(out.flush()?));
     if let (Some(unfinished), Some(path)) = (&unfinished, &args.output) {
         match &answered {
             Ok(()) => std::fs::rename(unfinished, path)
@@ -37,27 +58,47 @@ pub async fn sql(common: &Common, args: &SqlArgs) -> anyhow::Result<Outcome> {
 
 async fn answer(
     common: &Common,
-    args: &SqlArgs,
+    question: Question,
+    args: &AnswerArgs,
     mut out: &mut (dyn Write + Send),
 ) -> anyhow::Result<()> {
     let data = common.data();
     match server(args.url.as_deref(), &data) {
         Some(url) => {
-            let (query, format) = (args.query.clone(), args.format);
-            let asked = tokio::task::spawn_blocking(move || ask_sql(&url, &query, format));
+            let format = args.format;
+            let asked = tokio::task::spawn_blocking(move || ask_server(&url, &question, format));
             out.write_all(&asked.await??)?;
         }
         None => {
             let runtime = offline(common, &data).await?;
-            let asked = match runtime.query.sql(&args.query).await {
-                Ok(answer) => query::render(answer, args.format.into(), &mut out).await.map(drop),
+            let asked = match ask_here(common, &runtime, &question).await {
+                Ok(answer) => {
+                    let written = query::render(answer, args.format.into(), &mut out).await;
+                    written.map(drop).map_err(in_words)
+                }
                 Err(error) => Err(error),
             };
             tokio::task::spawn_blocking(move || runtime.close()).await??;
-            asked.map_err(in_words)?;
+            asked?;
         }
     }
     Ok(())
+}
+
+async fn ask_here(
+    common: &Common,
+    runtime: &Runtime,
+    question: &Question,
+) -> anyhow::Result<query::Answer> {
+    let answer = match question {
+        Question::Sql(text) => runtime.query.sql(text).await,
+        Question::Named(name, given) => {
+            let query = super::query::named(common, name)?;
+            let now = Timestamp(runtime.clock.now_micros());
+            runtime.query.named(&query, given, now).await
+        }
+    };
+    answer.map_err(in_words)
 }
 
 /// Verifies the views and prints the report.
@@ -83,7 +124,7 @@ pub async fn verify(common: &Common, args: &VerifyArgs) -> anyhow::Result<Outcom
                 );
             }
             report.views.retain(|(view, _)| args.views.is_empty() || args.views.contains(view));
-            print!("{report}");
+            say!("{}", report.to_string().trim_end());
             report.is_equal()
         }
     };
@@ -91,7 +132,7 @@ pub async fn verify(common: &Common, args: &VerifyArgs) -> anyhow::Result<Outcom
 }
 
 /// The server to ask: the one that was named, or the one that runs on the data directory.
-fn server(url: Option<&str>, data: &Path) -> Option<String> {
+pub fn server(url: Option<&str>, data: &Path) -> Option<String> {
     if let Some(url) = url {
         return Some(url.trim_end_matches('/').to_owned());
     }
@@ -101,7 +142,7 @@ fn server(url: Option<&str>, data: &Path) -> Option<String> {
     ureq::get(format!("{url}/health")).call().is_ok().then_some(url)
 }
 
-async fn offline(common: &Common, data: &Path) -> anyhow::Result<crate::app::Runtime> {
+async fn offline(common: &Common, data: &Path) -> anyhow::Result<Runtime> {
     if !data.join("log").is_dir() {
         bail!(
             "no server runs and {} holds no data: start one with `millstream`, or name a directory with --data",
@@ -109,10 +150,10 @@ async fn offline(common: &Common, data: &Path) -> anyhow::Result<crate::app::Run
         );
     }
     let settings = common.settings(data.to_owned(), false);
-    tokio::task::spawn_blocking(move || crate::app::Runtime::open(&settings)).await?
+    tokio::task::spawn_blocking(move || Runtime::open(&settings)).await?
 }
 
-fn ask_sql(url: &str, query: &str, format: Format) -> anyhow::Result<Vec<u8>> {
+fn ask_server(url: &str, question: &Question, format: Format) -> anyhow::Result<Vec<u8>> {
     let accept = match format {
         Format::Csv => "text/csv",
         // The other forms are made here, from what keeps all types, so that they are the same
@@ -121,7 +162,14 @@ fn ask_sql(url: &str, query: &str, format: Format) -> anyhow::Result<Vec<u8>> {
             "application/vnd.apache.arrow.stream"
         }
     };
-    let body = post(&format!("{url}/api/v1/sql"), accept, "text/plain", query.to_owned())?;
+    let body = match question {
+        Question::Sql(text) => {
+            post(&format!("{url}/api/v1/sql"), accept, "text/plain", text.clone())?
+        }
+        Question::Named(name, given) => {
+            get(&format!("{url}/api/v1/queries/{name}"), accept, given)?
+        }
+    };
     if matches!(format, Format::Csv | Format::Arrow) {
         return Ok(body);
     }
@@ -143,26 +191,39 @@ fn ask_verify(url: &str, views: &[String]) -> anyhow::Result<bool> {
     let answer =
         post(&format!("{url}/api/v1/verify"), "application/json", "application/json", body)?;
     let report: serde_json::Value = serde_json::from_slice(&answer)?;
-    println!("verified at epoch {}", report["epoch"]);
+    say!("verified at epoch {}", report["epoch"]);
     for view in report["views"].as_array().into_iter().flatten() {
         let name = view["view"].as_str().unwrap_or_default();
         let finding = if view["equal"] == true { "equal" } else { "DIFFERENT" };
-        println!("  {name}: {finding}, {} rows", view["rows"]);
+        say!("  {name}: {finding}, {} rows", view["rows"]);
         for difference in view["differences"].as_array().into_iter().flatten() {
-            println!("      {}", difference.as_str().unwrap_or_default());
+            say!("      {}", difference.as_str().unwrap_or_default());
         }
     }
     Ok(report["equal"] == true)
 }
 
 fn post(url: &str, accept: &str, content: &str, body: String) -> anyhow::Result<Vec<u8>> {
+    let request = agent().post(url).header("accept", accept).header("content-type", content);
+    read(request.send(body).with_context(|| format!("ask {url}"))?)
+}
+
+/// What a server answers to a request without a body.
+pub fn get(url: &str, accept: &str, given: &[(String, String)]) -> anyhow::Result<Vec<u8>> {
+    let pairs = given.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let request = agent().get(url).header("accept", accept).query_pairs(pairs);
+    read(request.call().with_context(|| format!("ask {url}"))?)
+}
+
+fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(PATIENCE))
         .build();
-    let request = ureq::Agent::new_with_config(config).post(url).header("accept", accept);
-    let mut answer =
-        request.header("content-type", content).send(body).with_context(|| format!("ask {url}"))?;
+    ureq::Agent::new_with_config(config)
+}
+
+fn read(mut answer: ureq::http::Response<ureq::Body>) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     answer.body_mut().as_reader().read_to_end(&mut bytes)?;
     if !answer.status().is_success() {

@@ -2,11 +2,12 @@
 
 use super::args::{CheckArgs, Common};
 use super::run::Outcome;
-use crate::app::examples;
+use crate::app::{examples, load_queries};
 use crate::base::clock::{Clock, SystemClock};
-use crate::catalog::{Catalog, read_folder};
-use crate::model::Timestamp;
+use crate::catalog::{Catalog, Problem, read_folder};
+use crate::model::{Kind, NewDocument, Timestamp};
 use anyhow::{Context, bail};
+use std::path::Path;
 
 /// Prints every problem with file, line and column, and every test that fails.
 pub fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Outcome> {
@@ -33,8 +34,14 @@ pub fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Outcome> {
             }
         }
     }
+    let queries = queries(common, &folder, &mut problems)?;
     for problem in &problems {
-        println!("{problem}");
+        say!("{problem}");
+    }
+    for file in &documents {
+        if let Some(problem) = warning(&catalog, &file.document) {
+            say!("warning: {}", file.problem(problem));
+        }
     }
     let units = |metric: &str| {
         let types = catalog.device_types();
@@ -47,15 +54,38 @@ pub fn run(common: &Common, args: &CheckArgs) -> anyhow::Result<Outcome> {
             let differs = examples::run(&asset_type.document, test, &units);
             if !differs.is_empty() {
                 failed += 1;
-                println!("{}: test '{}' fails:", asset_type.key, test.name);
-                differs.iter().for_each(|line| println!("  {line}"));
+                say!("{}: test '{}' fails:", asset_type.key, test.name);
+                differs.iter().for_each(|line| say!("  {line}"));
             }
         }
     }
-    println!(
-        "{} documents, {} problems, {run} tests, {failed} failed",
+    say!(
+        "{} documents, {queries}{} problems, {run} tests, {failed} failed",
         documents.len(),
         problems.len()
     );
     Ok(if problems.is_empty() && failed == 0 { Outcome::Done } else { Outcome::Problems })
+}
+
+/// Checks the folder of named queries beside the documents, where there is one, and says how many
+/// there are.
+fn queries(common: &Common, folder: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<String> {
+    let common = Common { catalog: Some(folder.to_owned()), ..common.clone() };
+    let Some(folder) = common.queries()? else { return Ok(String::new()) };
+    let (good, found) = load_queries(Some(&folder));
+    let mut bad: Vec<_> = found.iter().map(|problem| &problem.file).collect();
+    bad.dedup();
+    let count = good.len() + bad.len();
+    problems.extend(found);
+    Ok(format!("{count} queries, "))
+}
+
+/// What is right, but surely not meant.
+fn warning(catalog: &Catalog, document: &NewDocument) -> Option<Problem> {
+    let Kind::DeviceTypes = document.kind else { return None };
+    let device_type = catalog.device_type_named(&document.key)?;
+    let message = "devices of this type send nothing: every metric of theirs is refused";
+    let hint = "list the metrics: extraction_rules: [{metric: NAME, type: double, unit: bar}]";
+    let none = device_type.document.extraction_rules.is_empty();
+    none.then(|| Problem::at("extraction_rules", message).hint(hint))
 }

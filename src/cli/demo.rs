@@ -1,6 +1,7 @@
 //! The demo: real oil wells fail, on the loopback address, without anything to install.
 
 use super::args::{Common, DemoArgs};
+use super::print::Patient;
 use super::replay::usual_tick;
 use super::run::Outcome;
 use super::serve;
@@ -48,17 +49,14 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
         let shared = Arc::clone(&runtime);
         tokio::task::spawn_blocking(move || app::publish_built_in(&shared, &DOCUMENTS)).await??;
     }
-    let doors = serve::open_doors(&runtime, common.listen(), &data).await?;
+    let doors = serve::open_doors(common, &runtime, common.listen(), &data).await?;
     let address = doors.address;
     let files = recordings(&data)?;
-    println!(
-        "Replaying real oil wells (Petrobras 3W, CC BY 4.0) at {speed} into {}",
-        data.display()
-    );
-    println!("Doors: http://{address}   docs: http://{address}/docs");
+    say!("Replaying real oil wells (Petrobras 3W, CC BY 4.0) at {speed} into {}", data.display());
+    say!("Doors: http://{address}   docs: http://{address}/docs");
     let program = std::env::args().next().unwrap_or_else(|| "millstream".into());
-    println!("Try:   curl -N 'http://{address}/api/v1/views/asset_health/changes'");
-    println!(
+    say!("Try:   curl -N 'http://{address}/api/v1/views/asset_health/changes'");
+    say!(
         "       {program} sql --data {} \"select asset, metric, count(*) as points, avg(value) as mean from telemetry group by 1, 2 order by 1, 2\"",
         data.display()
     );
@@ -82,7 +80,7 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
             outcome = Outcome::Differs;
         }
     } else if !stopped {
-        println!("The recording is over. The doors stay open; Ctrl-C ends.");
+        say!("The recording is over. The doors stay open; Ctrl-C ends.");
         serve::until_stopped(&runtime).await;
     }
     runtime.shutdown.trigger();
@@ -122,10 +120,10 @@ fn recordings(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
 async fn report(runtime: &Runtime) -> anyhow::Result<bool> {
     let events = "select event_time, asset, event_type, severity, message from events \
                   where not suppressed order by event_time limit 40";
-    println!("Events:");
+    say!("Events:");
     let answer = runtime.query.sql(events).await?;
-    crate::query::render(answer, crate::query::Form::Table, std::io::stdout()).await?;
+    crate::query::render(answer, crate::query::Form::Table, Patient(std::io::stdout())).await?;
     let report = runtime.verify().await?;
-    print!("{report}");
+    say!("{}", report.to_string().trim_end());
     Ok(report.is_equal())
 }

@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and what is printed.
 
+#[macro_use]
+mod print;
 mod args;
 mod run;
 mod serve;
@@ -8,6 +10,8 @@ mod replay;
 mod summary;
 mod export;
 mod ask;
+mod query;
+mod schemas;
 mod check;
 
 pub use run::main;

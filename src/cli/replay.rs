@@ -30,11 +30,11 @@ async fn replay(common: &Common, args: &ReplayArgs, data: &Path) -> anyhow::Resu
     let replay = tokio::task::spawn_blocking(open).await??;
     let runtime = Arc::new(serve::open(common, data, false).await?);
     let doors = match common.listen {
-        Some(listen) => Some(serve::open_doors(&runtime, listen, data).await?),
+        Some(listen) => Some(serve::open_doors(common, &runtime, listen, data).await?),
         None => None,
     };
     if let Some(doors) = &doors {
-        eprintln!("millstream serves http://{}", doors.address);
+        tell!("millstream serves http://{}", doors.address);
     }
     let feed = Feed::new(&runtime);
     let summary = Summary::start(&runtime, feed.progress());
@@ -54,7 +54,7 @@ async fn replay(common: &Common, args: &ReplayArgs, data: &Path) -> anyhow::Resu
     let mut outcome = Outcome::Done;
     if args.verify {
         let report = runtime.verify().await?;
-        print!("{report}");
+        say!("{}", report.to_string().trim_end());
         if !report.is_equal() {
             outcome = Outcome::Differs;
         }

@@ -1,13 +1,13 @@
 //! Reads the command line and runs the command.
 
 use super::args::{Cli, Command, Common};
-use super::{ask, check, demo, replay, serve};
+use super::{ask, check, demo, query, replay, schemas, serve};
 use crate::app;
 use anyhow::bail;
 use clap::Parser;
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -17,6 +17,8 @@ const DATA: &str = "millstream-data";
 const PORT: u16 = 7_878;
 /// The catalog's folder that is taken when it is there and nothing is said.
 const CATALOG: &str = "dataflows";
+/// The folder of named queries that is taken when it is there, beside the catalog's.
+const QUERIES: &str = "queries";
 
 /// What a command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // A closed standard error must not end the engine.
+        .log_internal_errors(false)
         .init();
     // TLS clients take the one provider of the process; a second one is never installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -57,7 +61,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Differs) => ExitCode::from(3),
         Ok(Outcome::Problems) => ExitCode::from(4),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -76,8 +80,10 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Serve(args)) => serve::run(&common, &args).await,
         Some(Command::Replay(args)) => replay::run(&common, &args).await,
         Some(Command::Sql(args)) => ask::sql(&common, &args).await,
+        Some(Command::Query(args)) => query::run(&common, &args).await,
         Some(Command::Verify(args)) => ask::verify(&common, &args).await,
         Some(Command::Check(args)) => check::run(&common, &args),
+        Some(Command::Schemas(args)) => schemas::run(&args),
     }
 }
 
@@ -103,6 +109,19 @@ impl Common {
             }
             Some(folder) => Ok(Some(folder.clone())),
             None => Ok(Some(PathBuf::from(CATALOG)).filter(|folder| folder.is_dir())),
+        }
+    }
+
+    /// The folder of named queries: the one that was named, or `queries` beside the catalog's
+    /// folder where there is one.
+    pub fn queries(&self) -> anyhow::Result<Option<PathBuf>> {
+        let catalog = self.catalog.as_deref().unwrap_or(Path::new(CATALOG));
+        match &self.queries {
+            Some(folder) if !folder.is_dir() => {
+                bail!("{} is no folder: --queries wants one with .sql files", folder.display())
+            }
+            Some(folder) => Ok(Some(folder.clone())),
+            None => Ok(Some(catalog.with_file_name(QUERIES)).filter(|folder| folder.is_dir())),
         }
     }
 

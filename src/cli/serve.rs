@@ -4,6 +4,7 @@ use super::args::{Common, MqttVersion, ServeArgs};
 use super::run::Outcome;
 use crate::app::{self, Runtime, RuntimeDoors};
 use crate::ingest::transport::mqtt;
+use crate::serve::Hosts;
 use anyhow::{Context, anyhow, bail};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::net::SocketAddr;
@@ -34,8 +35,8 @@ pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     if let Some(folder) = folder {
         app::watch_folder(Arc::clone(&runtime), data.clone(), folder)?;
     }
-    let open = open_doors(&runtime, common.listen(), &data).await?;
-    println!("millstream serves http://{} from {}", open.address, data.display());
+    let open = open_doors(common, &runtime, common.listen(), &data).await?;
+    say!("millstream serves http://{} from {}", open.address, data.display());
     let mut ended = None;
     if let Some(settings) = mqtt {
         let sink = Arc::new(open.doors.intake().clone());
@@ -77,6 +78,7 @@ pub async fn open(common: &Common, data: &Path, live: bool) -> anyhow::Result<Ru
 
 /// Opens the HTTP doors of a runtime.
 pub async fn open_doors(
+    common: &Common,
     runtime: &Arc<Runtime>,
     listen: SocketAddr,
     data: &Path,
@@ -87,12 +89,14 @@ pub async fn open_doors(
     let address = listener.local_addr()?;
     let metrics =
         PrometheusBuilder::new().install_recorder().context("install the metrics recorder")?;
-    let doors = Arc::new(RuntimeDoors::new(Arc::clone(runtime), metrics));
+    let queries = app::open_queries(common.queries()?, &runtime.shutdown)?;
+    let doors = Arc::new(RuntimeDoors::new(Arc::clone(runtime), metrics, queries));
     let file = data.join(ADDRESS);
     std::fs::write(&file, address.to_string())
         .with_context(|| format!("write {}", file.display()))?;
     let serving = crate::serve::serve(
         listener,
+        Hosts::new(address.ip(), &common.allowed_host),
         Arc::clone(&doors) as Arc<dyn crate::serve::Doors>,
         runtime.views.clone(),
         runtime.shutdown.clone(),

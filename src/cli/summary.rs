@@ -65,7 +65,7 @@ impl Summary {
                     bar.set_position((progress.part * 1_000.0) as u64);
                     bar.set_message(line.clone());
                     if !terminal {
-                        eprintln!("{:3.0}% {line}", progress.part * 100.0);
+                        tell!("{:3.0}% {line}", progress.part * 100.0);
                     }
                 }
             }
@@ -78,7 +78,7 @@ impl Summary {
         self.task.abort();
         self.bar.finish_and_clear();
         let points = self.fed.points.load(Ordering::Relaxed);
-        eprintln!(
+        tell!(
             "{points} points in {:.1} s, {:.0} points/s; {} refused",
             elapsed.as_secs_f64(),
             points as f64 / elapsed.as_secs_f64().max(1e-9),
@@ -88,13 +88,15 @@ impl Summary {
         let glances = glances(&self.views);
         for (asset, glance) in glances.iter().take(30) {
             let score = glance.score.map_or("-".into(), |score| format!("{score:.0}"));
-            eprintln!(
+            tell!(
                 "  {asset:<16} health {score:>3} {:<9} worst threshold {} {}",
-                glance.band, LEVELS[glance.level], glance.rule
+                glance.band,
+                LEVELS[glance.level],
+                glance.rule
             );
         }
         if glances.len() > 30 {
-            eprintln!("  ... and {} more assets", glances.len() - 30);
+            tell!("  ... and {} more assets", glances.len() - 30);
         }
     }
 }

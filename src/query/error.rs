@@ -22,6 +22,14 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// A parameter of a named query is missing, unknown, or not of its type.
+    #[error("parameter: {message}")]
+    Parameter {
+        /// Which one, and what is wrong with it.
+        message: String,
+        /// What the query wants.
+        hint: Option<String>,
+    },
     /// No such table.
     #[error("unknown table '{table}'")]
     UnknownTable {
@@ -63,6 +71,8 @@ pub enum Kind {
     Refused,
     /// See [`Error::Syntax`].
     Syntax,
+    /// See [`Error::Parameter`].
+    Parameter,
     /// See [`Error::UnknownTable`].
     UnknownTable,
     /// See [`Error::UnknownColumn`].
@@ -79,6 +89,7 @@ impl Error {
         match self {
             Self::Refused { .. } => Kind::Refused,
             Self::Syntax { .. } => Kind::Syntax,
+            Self::Parameter { .. } => Kind::Parameter,
             Self::UnknownTable { .. } => Kind::UnknownTable,
             Self::UnknownColumn { .. } => Kind::UnknownColumn,
             Self::Limit { .. } => Kind::Limit,
@@ -91,6 +102,7 @@ impl Error {
         match self {
             Self::Refused { hint, .. }
             | Self::Syntax { hint, .. }
+            | Self::Parameter { hint, .. }
             | Self::UnknownTable { hint, .. }
             | Self::UnknownColumn { hint, .. }
             | Self::Limit { hint, .. }

@@ -3,14 +3,14 @@
 use super::answer::{Answer, too_slow};
 use super::error::Error;
 use super::limits::{Limits, STACK_BYTES};
+use super::named::{NamedQuery, Values, plan};
 use super::session::{self, Tables};
 use super::source::{SystemTables, ViewSource};
 use super::statement;
 use super::verify::{Report, verify};
 use crate::historian::Historian;
-use crate::model::{Document, Epoch};
+use crate::model::{Document, Epoch, Timestamp};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -57,6 +57,22 @@ impl Query {
     /// Waits for its turn when too many queries run. Must be called inside a tokio runtime with a
     /// timer.
     pub async fn sql(&self, text: &str) -> Result<Answer, Error> {
+        self.ask(text, Values::default()).await
+    }
+
+    /// Answers a named query with these values for its parameters. Times are relative to `now`.
+    ///
+    /// The limits are those of [`Query::sql`].
+    pub async fn named(
+        &self,
+        query: &NamedQuery,
+        given: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<Answer, Error> {
+        self.ask(&query.text, Values::of(query, given, now)?).await
+    }
+
+    async fn ask(&self, text: &str, values: Values) -> Result<Answer, Error> {
         let inner = Arc::clone(&self.inner);
         let limits = &self.inner.limits;
         let deadline = Instant::now() + limits.time;
@@ -65,7 +81,7 @@ impl Query {
         let permit = permit.await.map_err(|_| late())?.map_err(Error::failed)?;
         let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
         let text = text.to_string();
-        let planning = runtime.spawn(async move { inner.plan(&text).await });
+        let planning = runtime.spawn(async move { inner.plan(&text, values).await });
         let stop = planning.abort_handle();
         let planned = timeout_at(deadline, planning).await;
         let planned = planned.inspect_err(|_| stop.abort()).map_err(|_| late())?;
@@ -91,18 +107,15 @@ impl Query {
 }
 
 impl Inner {
-    async fn plan(&self, text: &str) -> Result<(SendableRecordBatchStream, Epoch), Error> {
+    async fn plan(
+        &self,
+        text: &str,
+        values: Values,
+    ) -> Result<(SendableRecordBatchStream, Epoch), Error> {
         let failed = |error| Error::from_datafusion(&error);
         let asked = statement::read(text, &self.limits)?;
         let (context, epoch) = session::open(&self.tables, &self.env, &self.limits, &asked).await?;
-        let plan = context.state().statement_to_plan(asked.statement).await.map_err(failed)?;
-        let read_only = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        read_only.verify_plan(&plan).map_err(|error| {
-            Error::refused(error.strip_backtrace(), "only queries are answered")
-        })?;
+        let plan = plan(&context, asked, values).await?;
         let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
         Ok((frame.execute_stream().await.map_err(failed)?, epoch))
     }

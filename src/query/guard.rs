@@ -100,6 +100,7 @@ fn is_leaf(token: &Token) -> bool {
             | Token::NationalStringLiteral(_)
             | Token::UnicodeStringLiteral(_)
             | Token::HexStringLiteral(_)
+            | Token::Placeholder(_)
             | Token::Comma
             | Token::Period
             | Token::SemiColon

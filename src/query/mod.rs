@@ -11,10 +11,12 @@ mod limits;
 mod guard;
 mod statement;
 mod telemetry;
+mod part;
 mod files;
 mod hot;
 mod session;
 mod answer;
+mod named;
 mod front;
 mod render;
 pub mod verify;
@@ -26,6 +28,10 @@ pub use answer::Answer;
 pub use error::{Error, Kind};
 pub use front::Query;
 pub use limits::Limits;
+pub use named::{
+    Fallback, Library, NamedQuery, Parameter, ParameterType, check as check_named,
+    read as read_named, read_folder,
+};
 pub use render::{Form, Renderer, render};
 pub use source::{Contents, NoSystemTables, SystemTables, ViewSource};
 pub use verify::{Difference, Finding, Report};

@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::files::Files;
 use super::hot::Hot;
+use super::part::PartTable;
 use crate::historian::Telemetry;
 use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::logical_expr::{JoinType, LogicalPlan, LogicalPlanBuilder, col};
@@ -16,12 +17,12 @@ pub(super) const NAME: &str = "telemetry";
 pub(super) fn table(telemetry: &Telemetry) -> Result<ViewTable, Error> {
     let replaced = telemetry.replaced().map_err(Error::failed)?;
     let plan = || -> datafusion::error::Result<LogicalPlan> {
-        let hot = provider_as_source(Arc::new(Hot::new(telemetry.clone())));
+        let hot = provider_as_source(Arc::new(PartTable(Hot::new(telemetry.clone()))));
         let hot = LogicalPlanBuilder::scan("hot", hot, None)?;
         if telemetry.files().is_empty() {
             return hot.build();
         }
-        let files = provider_as_source(Arc::new(Files::new(telemetry)));
+        let files = provider_as_source(Arc::new(PartTable(Files::new(telemetry))));
         let mut files = LogicalPlanBuilder::scan("archive", files, None)?;
         if let Some(replaced) = replaced {
             let table = MemTable::try_new(replaced.schema(), vec![vec![replaced]])?;

@@ -7,7 +7,7 @@ use super::limits::DOCUMENT_BYTES;
 use super::middleware::read_text;
 use super::problem::Problem;
 use super::server::State;
-use super::telemetry::media_type;
+use super::telemetry::{media_type, not_read};
 use crate::model::Kind;
 use crate::views::{Filter, View};
 use axum::Json;
@@ -15,6 +15,18 @@ use axum::body::Body;
 use axum::extract::{self, Path};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+/// Which document.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct Place {
+    /// asset_types, device_types, assets, devices or links
+    kind: String,
+    /// The document's key
+    key: String,
+}
 
 /// The documents of a kind.
 #[utoipa::path(
@@ -41,10 +53,7 @@ pub(super) async fn list(
     get,
     path = "/api/v1/catalog/{kind}/{key}",
     tag = "catalog",
-    params(
-        ("kind" = String, Path, description = "asset_types, device_types, assets, devices or links"),
-        ("key" = String, Path, description = "The document's key"),
-    ),
+    params(Place),
     responses(
         (status = 200, description = "The document", body = StoredDocument),
         (status = 404, description = "No such kind or document", body = Problem),
@@ -52,7 +61,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn get(
     extract::State(state): extract::State<State>,
-    Path((kind, key)): Path<(String, String)>,
+    Path(Place { kind, key }): Path<Place>,
 ) -> Result<Json<StoredDocument>, DoorError> {
     Ok(Json(state.doors.get_document(parse_kind(&kind)?, &key).await?))
 }
@@ -62,10 +71,7 @@ pub(super) async fn get(
     put,
     path = "/api/v1/catalog/{kind}/{key}",
     tag = "catalog",
-    params(
-        ("kind" = String, Path, description = "asset_types, device_types, assets, devices or links"),
-        ("key" = String, Path, description = "The document's key"),
-    ),
+    params(Place),
     request_body(content((String = "application/yaml"), (serde_json::Value = "application/json"))),
     responses(
         (status = 200, description = "In effect", body = StoredDocument),
@@ -78,7 +84,7 @@ pub(super) async fn get(
 )]
 pub(super) async fn put(
     extract::State(state): extract::State<State>,
-    Path((kind, key)): Path<(String, String)>,
+    Path(Place { kind, key }): Path<Place>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<StoredDocument>, DoorError> {
@@ -88,11 +94,8 @@ pub(super) async fn put(
         "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" | "text/plain"
         | "" => DocumentForm::Yaml,
         other => {
-            return Err(DoorError::new(
-                ErrorKind::UnsupportedMedia,
-                format!("a document of content type '{other}' is not read here"),
-            )
-            .hint("send application/yaml or application/json"));
+            let hint = "send application/yaml or application/json";
+            return Err(not_read("a document", other, hint));
         }
     };
     let body = read_text(body, "document", DOCUMENT_BYTES).await?;
@@ -104,10 +107,7 @@ pub(super) async fn put(
     delete,
     path = "/api/v1/catalog/{kind}/{key}",
     tag = "catalog",
-    params(
-        ("kind" = String, Path, description = "asset_types, device_types, assets, devices or links"),
-        ("key" = String, Path, description = "The document's key"),
-    ),
+    params(Place),
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, description = "No such kind or document", body = Problem),
@@ -116,7 +116,7 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(
     extract::State(state): extract::State<State>,
-    Path((kind, key)): Path<(String, String)>,
+    Path(Place { kind, key }): Path<Place>,
 ) -> Result<StatusCode, DoorError> {
     state.doors.delete_document(parse_kind(&kind)?, &key).await?;
     Ok(StatusCode::NO_CONTENT)

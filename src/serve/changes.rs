@@ -38,7 +38,7 @@ pub(super) struct WantedChanges {
 ///
 /// `snapshot` events hold the rows, `snapshot_complete` ends them; then a `batch` holds the changes
 /// of one epoch (of several batches of an epoch all but the last say `more`), `progress` says how
-/// far the view is when nothing changes, and `closed` is the last event of a reader that was too
+/// far the view is, at least every 3 seconds when nothing changes, and `closed` is the last event of a reader that was too
 /// slow.
 #[utoipa::path(
     get,
@@ -66,9 +66,10 @@ pub(super) async fn changes(
     let open = OpenStream::begin(&state.streams, "sse")?;
     let views = state.views.clone();
     let head = format!("\"view\":{},", serde_json::Value::from(name.as_str()));
-    let subscription = blocking(move || Ok(views.subscribe(&name, filter, envelope)?)).await?;
+    let subscribed = views.clone();
+    let subscription = blocking(move || Ok(subscribed.subscribe(&name, filter, envelope)?)).await?;
     let shutdown = state.shutdown.clone();
-    let events = messages(subscription)
+    let events = messages(subscription, views)
         .map(move |message| {
             // The permit lives as long as the stream.
             let _ = &open;

@@ -25,6 +25,12 @@ pub trait Doors: Send + Sync + 'static {
     /// Runs a query. Errors that show up while rows are read come in the stream and end it.
     async fn sql(&self, text: &str) -> Result<Rows, DoorError>;
 
+    /// The named queries.
+    fn queries(&self) -> Vec<ListedQuery>;
+
+    /// Runs a named query with these values for its parameters, else like [`Doors::sql`].
+    async fn query(&self, name: &str, given: Vec<(String, String)>) -> Result<Rows, DoorError>;
+
     /// Publishes a document under a key; returns when it has taken effect.
     async fn put_document(
         &self,
@@ -102,6 +108,38 @@ pub struct Rows {
     pub schema: SchemaRef,
     /// The rows; ends after the first error.
     pub batches: BoxStream<'static, Result<RecordBatch, DoorError>>,
+}
+
+/// A named query.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ListedQuery {
+    /// The name to ask for.
+    pub name: String,
+    /// What it answers, in a few words.
+    pub title: String,
+    /// What else there is to say.
+    pub description: String,
+    /// Its parameters.
+    pub parameters: Vec<ListedParameter>,
+    /// Values to try it with.
+    pub example: BTreeMap<String, String>,
+}
+
+/// A parameter of a named query.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ListedParameter {
+    /// Its name.
+    pub name: String,
+    /// `string`, `double`, `integer`, `bool`, `timestamp` or `duration`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether a value must be given.
+    pub required: bool,
+    /// What is taken when no value is given; nothing when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// What it means.
+    pub description: String,
 }
 
 /// A document as the catalog has it.
@@ -206,7 +244,7 @@ pub struct DocumentProblem {
 pub enum ErrorKind {
     /// 400: the request cannot be understood. Mend it.
     Malformed,
-    /// 403: asked by a page of another site.
+    /// 403: asked by a page of another site, or under another name.
     Forbidden,
     /// 404: there is no such thing.
     NotFound,

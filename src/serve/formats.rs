@@ -123,8 +123,10 @@ pub(super) async fn respond(
     format: Format,
     schema: SchemaRef,
     head: String,
-    mut batches: Batches,
+    batches: Batches,
 ) -> Result<Response, DoorError> {
+    // Asked again behind its end when there are no rows at all.
+    let mut batches = batches.fuse();
     let mut first =
         batches.next().await.transpose()?.map(|batch| slices(&batch)).unwrap_or_default();
     let mut encoder = Encoder::new(format, &schema, &head).map_err(|error| encode(&error))?;

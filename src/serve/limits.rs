@@ -21,6 +21,8 @@ pub const SOCKET_SUBSCRIPTIONS: usize = 50;
 pub const SOCKET_MESSAGE_BYTES: usize = 64 << 10;
 /// What may wait in the write buffer of a WebSocket.
 pub const SOCKET_WRITE_BYTES: usize = 512 << 10;
+/// A subscriber hears something at least this often, if only how far the views are.
+pub const PROGRESS_WITHIN: Duration = Duration::from_secs(3);
 /// A WebSocket client is pinged this often.
 pub const SOCKET_PING_EVERY: Duration = Duration::from_secs(30);
 /// A WebSocket client that says nothing for so long, not even a pong, is let go.

@@ -18,17 +18,15 @@ use tokio::time::Instant;
 /// The longest text of another layer's refusal that is passed on.
 const DETAIL_BYTES: usize = 4096;
 
-/// Counts requests and gives refusals of other layers (unknown path, wrong method, a query that
-/// cannot be read, a time-out) the form that all errors have.
+/// Counts requests.
 pub(super) async fn observe(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().to_string();
-    let path = request.uri().path().to_owned();
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unknown".to_owned(), |matched| matched.as_str().to_owned());
-    let response = explain(next.run(request).await, &path).await;
+    let response = next.run(request).await;
     let status = response.status().as_u16().to_string();
     metrics::histogram!(REQUEST_SECONDS, "method" => method.clone(), "route" => route.clone())
         .record(begun.elapsed().as_secs_f64());
@@ -54,7 +52,12 @@ fn other_site(headers: &HeaderMap) -> Option<String> {
     (text(header::HOST) != Some(site)).then(|| site.to_owned())
 }
 
-async fn explain(response: Response, path: &str) -> Response {
+/// Gives refusals of other layers (unknown path, wrong method, a query that cannot be read, a
+/// time-out) the form that all errors have. Stands around the router as a whole: which methods are
+/// allowed is said outside of its layers.
+pub(super) async fn explain(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     let content_type = response.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());

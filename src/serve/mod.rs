@@ -17,6 +17,8 @@ mod changes;
 mod socket;
 mod wire;
 mod sql;
+mod queries;
+mod hosts;
 mod catalog;
 mod system;
 #[cfg(test)]
@@ -24,8 +26,9 @@ mod tests;
 
 pub use doors::{
     DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus, IngestAnswer,
-    JsonForm, Rejected, Report, Rows, StoredDocument, ViewReport,
+    JsonForm, ListedParameter, ListedQuery, Rejected, Report, Rows, StoredDocument, ViewReport,
 };
+pub use hosts::Hosts;
 pub use limits::{
     BODY_BYTES_DECODED, BODY_BYTES_ENCODED, DOCUMENT_BYTES, SOCKET_MESSAGE_BYTES,
     SOCKET_PING_EVERY, SOCKET_SILENCE, SOCKET_SUBSCRIPTIONS, SOCKET_WRITE_BYTES, SQL_BYTES,

@@ -1,13 +1,15 @@
 //! All routes, and the life of the server.
 
 use super::doors::Doors;
+use super::hosts::{Hosts, known_host};
 use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
-use super::middleware::{limit_encoded, observe, panicked, same_site};
-use super::{catalog, changes, contents, socket, sql, system, telemetry};
+use super::middleware::{explain, limit_encoded, observe, panicked, same_site};
+use super::{catalog, changes, contents, queries, socket, sql, system, telemetry};
 use crate::base::shutdown::Shutdown;
 use crate::views::Views;
 use axum::Router;
 use axum::http::StatusCode;
+use axum::routing::get;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,10 +48,12 @@ struct Api;
 
 /// Answers requests until the shutdown, then finishes those that are under way.
 ///
+/// Requests that call the server by another name than `hosts` has are refused.
 /// Streams of changes end at once; whoever is not done 10 seconds later is cut off. Errors are
 /// those of the listener.
 pub async fn serve(
     listener: TcpListener,
+    hosts: Hosts,
     doors: Arc<dyn Doors>,
     views: Views,
     shutdown: Shutdown,
@@ -57,7 +61,7 @@ pub async fn serve(
     let streams = Arc::new(Semaphore::new(STREAMS));
     let state = State { doors, views, shutdown: shutdown.clone(), streams };
     let graceful = shutdown.clone();
-    let server = axum::serve(listener, router(state))
+    let server = axum::serve(listener, router(state, hosts))
         .with_graceful_shutdown(async move { graceful.wait().await });
     tokio::select! {
         ended = server => ended,
@@ -86,6 +90,8 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(changes::changes))
         .routes(routes!(socket::subscribe))
         .routes(routes!(sql::sql))
+        .routes(routes!(queries::list))
+        .routes(routes!(queries::run))
         .routes(routes!(catalog::list))
         .routes(routes!(catalog::get, catalog::put, catalog::delete))
         .routes(routes!(system::health))
@@ -96,12 +102,16 @@ fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(Api::openapi()).merge(quick).merge(slow)
 }
 
-fn router(state: State) -> Router {
+fn router(state: State, hosts: Hosts) -> Router {
     let (router, api) = routes().split_for_parts();
-    router
+    let router = router
         .with_state(state)
+        .route("/page.js", get(system::page_script))
+        .route("/page.css", get(system::page_style))
         .merge(SwaggerUi::new("/docs").url("/api/v1/openapi.json", api))
         .layer(axum::middleware::from_fn(same_site))
+        .layer(axum::middleware::from_fn_with_state(hosts, known_host))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(axum::middleware::from_fn(observe))
+        .layer(axum::middleware::from_fn(observe));
+    Router::new().fallback_service(router).layer(axum::middleware::from_fn(explain))
 }

@@ -184,7 +184,8 @@ impl Connection {
         });
         match subscription.await {
             Ok(subscription) => {
-                self.subscriptions.insert(id, messages(subscription).boxed());
+                self.subscriptions
+                    .insert(id, messages(subscription, self.state.views.clone()).boxed());
                 Ok(())
             }
             Err(error) => {

@@ -6,7 +6,7 @@ use super::limits::SQL_BYTES;
 use super::middleware::read_text;
 use super::problem::Problem;
 use super::server::State;
-use super::telemetry::media_type;
+use super::telemetry::{media_type, not_read};
 use axum::body::Body;
 use axum::extract;
 use axum::http::HeaderMap;
@@ -58,24 +58,27 @@ pub(super) async fn sql(
             query.sql
         }
         "text/plain" | "application/sql" | "" => text,
-        other => {
-            return Err(DoorError::new(
-                ErrorKind::UnsupportedMedia,
-                format!("a query of content type '{other}' is not read here"),
-            )
-            .hint("send application/json or text/plain"));
-        }
+        other => return Err(not_read("a query", other, "send application/json or text/plain")),
     };
     if text.trim().is_empty() {
         return Err(DoorError::new(ErrorKind::Malformed, "the query is empty")
             .hint("try SELECT * FROM asset_health"));
     }
-    let Rows { schema, batches } = state.doors.sql(&text).await?;
+    columns_and_rows(format, "", state.doors.sql(&text).await?).await
+}
+
+/// An answer with the columns of a query, and its rows while they come. `head` has the members
+/// before them, each followed by a comma.
+pub(super) async fn columns_and_rows(
+    format: Format,
+    head: &str,
+    Rows { schema, batches }: Rows,
+) -> Result<Response, DoorError> {
     let columns: Vec<_> = schema
         .fields()
         .iter()
         .map(|field| json!({"name": field.name(), "type": field.data_type().to_string()}))
         .collect();
-    let head = format!("\"columns\":{},", serde_json::Value::from(columns));
+    let head = format!("{head}\"columns\":{},", serde_json::Value::from(columns));
     respond(format, schema, head, batches).await
 }

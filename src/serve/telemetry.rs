@@ -41,14 +41,21 @@ pub(super) async fn ingest(
     let form = Form::of(&headers)?;
     let body = read_body(body, "decompressed body", BODY_BYTES_DECODED).await?;
     let answer = match form {
+        Form::Unnamed if !is_json(&body) => return Err(unread(FORM)),
+        Form::Unnamed => state.doors.ingest_json(body, JsonForm::Json).await?,
         Form::Json(form) => state.doors.ingest_json(body, form).await?,
         Form::Arrow => state.doors.ingest_arrow(body).await?,
     };
     Ok(Json(answer))
 }
 
+/// What curl says of a body when it is told nothing.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 enum Form {
     Json(JsonForm),
+    /// JSON, if it looks like it.
+    Unnamed,
     Arrow,
 }
 
@@ -59,21 +66,33 @@ impl Form {
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
                 Ok(Self::Json(JsonForm::Lines))
             }
+            FORM => Ok(Self::Unnamed),
             ARROW_STREAM => Ok(Self::Arrow),
-            other => Err(DoorError::new(
-                ErrorKind::UnsupportedMedia,
-                format!("telemetry of content type '{other}' is not read here"),
-            )
-            .hint(format!(
-                "send application/json, application/x-ndjson or {ARROW_STREAM}, for example with \
-                 curl -H 'content-type: application/json'"
-            ))),
+            other => Err(unread(other)),
         }
     }
+}
+
+fn is_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+}
+
+fn unread(media_type: &str) -> DoorError {
+    let hint = format!(
+        "send application/json, application/x-ndjson or {ARROW_STREAM}, for example with \
+         curl -H 'content-type: application/json'"
+    );
+    not_read("telemetry", media_type, &hint)
 }
 
 /// The content type without its parameters, in lower case; empty when there is none.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.and_then(|value| value.split(';').next()).unwrap_or("").trim().to_ascii_lowercase()
+}
+
+/// A body of a form that is not read here.
+pub(super) fn not_read(what: &str, media_type: &str, hint: &str) -> DoorError {
+    let detail = format!("{what} of content type '{media_type}' is not read here");
+    DoorError::new(ErrorKind::UnsupportedMedia, detail).hint(hint)
 }

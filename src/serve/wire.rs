@@ -1,10 +1,11 @@
 //! Messages of the change protocol, which SSE and WebSocket share.
 
 use super::formats::{json_parts, slices};
-use super::limits::ROWS_PER_PART;
-use crate::views::{Closed, Delta, Filter, Message, Subscription};
-use futures::{Stream, StreamExt, stream};
+use super::limits::{PROGRESS_WITHIN, ROWS_PER_PART};
+use crate::views::{Closed, Delta, Filter, Message, Subscription, Views};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use std::sync::Arc;
+use tokio::time::timeout;
 
 /// One message to a subscriber. `rows` is JSON text already.
 #[derive(Clone, Debug)]
@@ -68,17 +69,31 @@ impl Wire {
     }
 }
 
-/// All messages of a subscription in order. Ends after `closed`.
-pub(super) fn messages(mut subscription: Subscription) -> impl Stream<Item = Wire> + Send {
+/// All messages of a subscription to these views in order. Ends after `closed`.
+///
+/// When nothing is said for [`PROGRESS_WITHIN`], the visible epoch is told, so that a subscriber
+/// can tell an engine that has nothing to say from a connection that is dead.
+pub(super) fn messages(
+    mut subscription: Subscription,
+    views: Views,
+) -> impl Stream<Item = Wire> + Send {
     let epoch = subscription.epoch.0;
     let snapshot = std::mem::take(&mut subscription.snapshot);
     let begin = stream::iter(snapshot.into_iter().flat_map(|batch| slices(&batch)))
         .flat_map(|rows| stream::iter(json_parts(&rows)))
         .map(move |rows| Wire::Snapshot { epoch, rows })
         .chain(stream::iter([Wire::SnapshotComplete { epoch }]));
-    let changes = stream::unfold(subscription, |mut subscription| async {
-        let message = subscription.next().await?;
-        Some((parts(message).await, subscription))
+    let changes = stream::unfold((subscription, views), |(mut subscription, views)| async {
+        let message = match timeout(PROGRESS_WITHIN, subscription.next()).await {
+            Ok(message) => message?,
+            Err(_) => {
+                let visible = views.epoch();
+                // What was to be told of an epoch is queued before the epoch is visible.
+                let queued = subscription.next().now_or_never();
+                queued.unwrap_or(Some(Message::Progress(visible)))?
+            }
+        };
+        Some((parts(message).await, (subscription, views)))
     });
     begin.chain(changes.flat_map(stream::iter))
 }

@@ -126,3 +126,18 @@ fn check_runs_the_tests_of_documents() {
     let missing = run(&["check", nowhere.to_str().unwrap()]).expect(1);
     assert!(missing.err.contains("is no folder"), "{}", missing.err);
 }
+
+#[test]
+fn check_warns_of_a_device_type_that_takes_nothing() {
+    let plant = Plant::new();
+    let path = plant.catalog().join("device_types/mute.yaml");
+    let mute = "apiVersion: devices/v1\nkind: DeviceTypeProfile\nmetadata: {key: mute}\n";
+    fs::write(&path, mute).unwrap();
+    let checked = run(&["check", text(&plant.catalog())]).expect(0);
+    let warning = format!(
+        "warning: {}:1:1: extraction_rules: devices of this type send nothing",
+        path.display()
+    );
+    assert!(checked.out.lines().any(|line| line.starts_with(&warning)), "{}", checked.out);
+    assert!(checked.out.contains("6 documents, 0 problems, 2 tests, 0 failed"), "{}", checked.out);
+}

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use serde_json::json;
 use std::fs;
+use std::process::Stdio;
 
 #[tokio::test]
 async fn queries_come_in_every_form_with_and_without_a_server() {
@@ -85,7 +86,7 @@ async fn refused_queries_are_errors_with_and_without_a_server() {
 #[test]
 fn the_help_names_every_command_and_wrong_usage_is_told() {
     let help = run(&["--help"]).expect(0).out;
-    for command in ["serve", "demo", "replay", "sql", "verify", "check"] {
+    for command in ["serve", "demo", "replay", "sql", "query", "verify", "check", "schemas"] {
         assert!(help.contains(&format!("\n  {command} ")), "no {command} in\n{help}");
         let own = run(&[command, "--help"]).expect(0).out;
         for option in ["--data", "--catalog", "--listen"] {
@@ -103,4 +104,55 @@ fn the_help_names_every_command_and_wrong_usage_is_told() {
     let plant = Plant::new();
     let said = plant.run(&["serve", "--listen", "127.0.0.1:0", "--catalog", "/nowhere"]).expect(1);
     assert!(said.err.contains("--catalog"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads_ends_nothing() {
+    let plant = Plant::new();
+    let server = plant.serve();
+    server.ingest(json!({"deviceId": "PUMP-1", "timestamp": BASE, "metrics": {"TEMP": 1}})).await;
+    drop(server);
+    let (data, catalog) = (plant.data(), plant.catalog());
+    let recording = repository("recordings/3w/3w_class6_quick_restriction_in_pck.parquet");
+    let dataflows = repository("dataflows");
+    for (args, code) in [
+        (vec!["sql", "select * from telemetry", "--data", text(&data)], 0),
+        (vec!["sql", "select nothing", "--data", text(&data)], 1),
+        (vec!["verify", "--data", text(&data)], 0),
+        (vec!["check", text(&catalog)], 0),
+        (vec!["query"], 0),
+        (vec!["schemas", "assets"], 0),
+        (vec!["replay", text(&recording), "--catalog", text(&dataflows), "--verify"], 0),
+    ] {
+        let mut command = program();
+        command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.env("RUST_LOG", "debug").spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{args:?}");
+    }
+    let mut command = program();
+    command.args(["serve", "--data", text(&data), "--catalog", text(&catalog)]);
+    command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.env("RUST_LOG", "debug").spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    let health = eventually("its door", async || {
+        let address = fs::read_to_string(data.join("address")).ok()?;
+        let answer = reqwest::get(format!("http://{address}/health")).await.ok()?;
+        Some(answer.status().as_u16())
+    });
+    assert_eq!(health.await, 200);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
+async fn other_names_of_the_server_are_allowed_by_an_option() {
+    let plant = Plant::new();
+    let server = plant.serve_with(&["--allowed-host", "plant.example"]);
+    let ask = async |host: &str| {
+        server.send(reqwest::Method::GET, "/health", &[("host", host)], "").await.status
+    };
+    assert_eq!(ask("plant.example:7878").await, 200);
+    assert_eq!(ask("localhost").await, 200);
+    assert_eq!(ask("evil.example").await, 403);
 }

@@ -19,4 +19,7 @@ mod exports;
 mod recordings;
 mod replay;
 mod cli;
+mod queries;
+mod schemas;
+mod browser;
 mod random;

@@ -116,8 +116,14 @@ impl Place {
         let (work, bin) = (folder.path().join("work"), folder.path().join("bin"));
         fs::create_dir_all(work.join("tests")).unwrap();
         fs::create_dir(&bin).unwrap();
-        for name in ["dataflows", "recordings", "benches", "Cargo.toml"] {
+        for name in ["dataflows", "schemas", "recordings", "benches", "Cargo.toml"] {
             symlink(root().join(name), work.join(name)).unwrap();
+        }
+        // The reader adds to this folder.
+        fs::create_dir(work.join("queries")).unwrap();
+        for file in fs::read_dir(root().join("queries")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), work.join("queries").join(file.file_name())).unwrap();
         }
         script(&bin.join("millstream"), &format!("exec '{PROGRAM}' \"$@\""));
         script(
@@ -466,7 +472,7 @@ fn readme_options_are_those_of_the_program() {
     const FOREIGN: [&str; 6] =
         ["--release", "--bench", "--path", "--locked", "--line-buffered", "--data-binary"];
     let mut help = String::new();
-    for command in ["", "serve", "demo", "replay", "sql", "verify", "check"] {
+    for command in ["", "serve", "demo", "replay", "sql", "query", "verify", "check", "schemas"] {
         let arguments = [command, "--help"].into_iter().filter(|argument| !argument.is_empty());
         let output = Command::new(PROGRAM).args(arguments).output().unwrap();
         help.push_str(&String::from_utf8(output.stdout).unwrap());

@@ -72,9 +72,14 @@ pub struct Plant {
 
 impl Plant {
     pub fn new() -> Self {
-        let plant = Self { directory: tempfile::tempdir().expect("a directory") };
+        let plant = Self::empty();
         copy(&repository("tests/data/plant"), &plant.catalog());
         plant
+    }
+
+    /// A plant without a catalog.
+    pub fn empty() -> Self {
+        Self { directory: tempfile::tempdir().expect("a directory") }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -100,14 +105,23 @@ impl Plant {
     }
 
     pub fn serve_with(&self, args: &[&str]) -> Server {
+        let catalog = self.catalog();
+        self.serve_from(&[&["--catalog", text(&catalog)], args].concat())
+    }
+
+    /// The same without the plant's own catalog.
+    pub fn serve_from(&self, args: &[&str]) -> Server {
+        self.serve_at("127.0.0.1:0", args)
+    }
+
+    /// The same at this address.
+    pub fn serve_at(&self, address: &str, args: &[&str]) -> Server {
         let log = self.path("server.log");
         let mut child = program()
             .arg("serve")
             .arg("--data")
             .arg(self.data())
-            .arg("--catalog")
-            .arg(self.catalog())
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", address])
             .args(args)
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).expect("a log"))

@@ -127,3 +127,15 @@ fn the_map_names_every_room() {
         assert!(map.contains(&format!("`{room}`")), "ARCHITECTURE.md does not name {room}");
     }
 }
+
+#[test]
+fn printing_never_panics() {
+    let printing = ["print!(", "println!("];
+    for path in sources(&src()).into_iter().filter(|path| !path.to_string_lossy().contains("test"))
+    {
+        let text = fs::read_to_string(&path).unwrap();
+        let told = text.split("mod tests {").next().unwrap();
+        let found = printing.iter().any(|word| told.contains(word));
+        assert!(!found, "{}: use say! or tell!", path.display());
+    }
+}

@@ -33,6 +33,15 @@ async fn telemetry_is_told_apart_by_content_type() {
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let refused = problem(server.post(INGEST, &form, "x").await, 415).await;
     assert!(refused["hint"].as_str().unwrap().contains("application/x-ndjson"));
+    // What curl sends when it is told no content type.
+    for body in ["{\"a\": 1}", " \n[{}]"] {
+        let answer = server.post(INGEST, &form, body).await;
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(
+            (&answer["messageId"], &answer["accepted"]),
+            (&"Json".into(), &body.len().into())
+        );
+    }
 }
 
 #[tokio::test]
@@ -142,6 +151,8 @@ async fn the_api_describes_itself() {
             "get /",
             "get /api/v1/catalog/{kind}",
             "get /api/v1/catalog/{kind}/{key}",
+            "get /api/v1/queries",
+            "get /api/v1/queries/{name}",
             "get /api/v1/subscribe",
             "get /api/v1/views",
             "get /api/v1/views/{name}",
@@ -154,10 +165,48 @@ async fn the_api_describes_itself() {
             "put /api/v1/catalog/{kind}/{key}",
         ]
     );
-    assert_eq!(crate::serve::openapi().paths.paths.len(), 12);
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 14);
     assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
     let page = server.get("/", "*/*").await.text().await.unwrap();
-    assert!(page.contains("asset_health/changes") && !page.contains("https://"));
+    assert!(page.contains("page.js") && !page.contains("https://"));
+    for file in ["/page.js", "/page.css"] {
+        assert_eq!(server.get(file, "*/*").await.status(), 200, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_methods_are_told_the_right_ones() {
+    let server = Server::start().await;
+    let client = reqwest::Client::new();
+    for (path, item) in crate::serve::openapi().paths.paths {
+        for method in [reqwest::Method::PATCH, reqwest::Method::OPTIONS] {
+            let answer = client.request(method, server.url(&path)).send().await.unwrap();
+            let allow =
+                answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
+            let allow = allow.unwrap_or_else(|| panic!("{path} allows nothing"));
+            let expected = [("GET", item.get.is_some()), ("PUT", item.put.is_some())];
+            for (method, there) in expected {
+                assert_eq!(allow.split(',').any(|one| one == method), there, "{path}: {allow}");
+            }
+            let hint = problem(answer, 405).await["hint"].clone();
+            assert!(hint.as_str().unwrap().contains(&allow), "{path}: {hint}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn foreign_names_of_the_server_are_refused() {
+    let server = Server::start().await;
+    let ask = |host: &'static str| {
+        reqwest::Client::new().get(server.url("/health")).header("host", host).send()
+    };
+    for host in ["evil.example", "evil.example:80", "localhost.evil.example", "a b"] {
+        let refused = problem(ask(host).await.unwrap(), 403).await;
+        assert!(refused["hint"].as_str().unwrap().contains("--allowed-host"), "{host}");
+    }
+    for host in ["localhost", "localhost:7878", "127.0.0.1:1", "[::1]:7878"] {
+        assert_eq!(ask(host).await.unwrap().status(), 503, "{host}");
+    }
 }
 
 #[tokio::test]

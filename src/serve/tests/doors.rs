@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -54,6 +55,22 @@ impl Doors for Fake {
         let rows = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
         let schema = rows.schema();
         Ok(Rows { schema, batches: stream::iter([Ok(rows.clone()), Ok(rows)]).boxed() })
+    }
+
+    fn queries(&self) -> Vec<ListedQuery> {
+        let (name, title) = ("double".into(), "Twice a number".into());
+        let (description, parameters) = (String::new(), Vec::new());
+        vec![ListedQuery { name, title, description, parameters, example: BTreeMap::new() }]
+    }
+
+    async fn query(&self, name: &str, given: Vec<(String, String)>) -> Result<Rows, DoorError> {
+        if name != "double" {
+            return Err(DoorError::new(ErrorKind::NotFound, "no such query"));
+        }
+        let of = given.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+        let texts: ArrayRef = Arc::new(arrow::array::StringArray::from(of));
+        let rows = RecordBatch::try_from_iter([("given", texts)]).unwrap();
+        Ok(Rows { schema: rows.schema(), batches: stream::iter([Ok(rows)]).boxed() })
     }
 
     async fn put_document(
@@ -112,7 +129,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shutdown = Shutdown::new();
-        let task = tokio::spawn(serve(listener, Arc::new(Fake), views.clone(), shutdown.clone()));
+        let task = tokio::spawn(serve(
+            listener,
+            Hosts::new(Ipv4Addr::LOCALHOST.into(), &[]),
+            Arc::new(Fake),
+            views.clone(),
+            shutdown.clone(),
+        ));
         let server = Self { views, shutdown, address, task };
         let document = |kind, key: &str, id, body: &str| {
             (

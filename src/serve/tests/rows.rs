@@ -114,3 +114,19 @@ async fn sql_takes_text_and_json() {
     problem(server.post(url, &json, "x".repeat(70_000)).await, 413).await;
     problem(server.post(url, &[("content-type", "image/png")], "SELECT 1").await, 415).await;
 }
+
+#[tokio::test]
+async fn named_queries_are_listed_and_run() {
+    let server = Server::start().await;
+    let list: serde_json::Value = server.get("/api/v1/queries", "*/*").await.json().await.unwrap();
+    assert_eq!(list["queries"][0]["name"], "double");
+    let url = "/api/v1/queries/double?a=1&b=x%20%26%20y";
+    let expected = "{\"query\":\"double\",\"columns\":[{\"name\":\"given\",\"type\":\"Utf8\"}],\
+        \"rows\":[{\"given\":\"a=1\"},{\"given\":\"b=x & y\"}]}\n";
+    assert_eq!(server.get(url, "*/*").await.text().await.unwrap(), expected);
+    assert_eq!(server.get(url, "text/csv").await.text().await.unwrap(), "given\na=1\nb=x & y\n");
+    let bytes = server.get(url, ARROW).await.bytes().await.unwrap();
+    assert_eq!(StreamReader::try_new(&bytes[..], None).unwrap().count(), 1);
+    problem(server.get("/api/v1/queries/none", "*/*").await, 404).await;
+    problem(server.get(url, "image/png").await, 406).await;
+}

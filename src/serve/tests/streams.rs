@@ -72,6 +72,22 @@ fn events(response: reqwest::Response) -> Pin<Box<dyn Stream<Item = (String, Val
 }
 
 #[tokio::test]
+async fn a_subscriber_hears_how_far_the_views_are_when_nothing_happens() {
+    let server = Server::start().await;
+    server.flow(2, 0, 1.0);
+    let url = "/api/v1/views/asset_metrics/changes?asset=p-1";
+    let mut events = events(server.get(url, "text/event-stream").await);
+    let mut next = async || tokio::time::timeout(WITHIN, events.next()).await.unwrap().unwrap();
+    while next().await.0 != "snapshot_complete" {}
+    // The clock of these views stands still, so they tell no progress themselves any more.
+    server.flow(3, 0, 2.0);
+    for _ in 0..2 {
+        let (name, data) = next().await;
+        assert_eq!((name.as_str(), &data["epoch"]), ("progress", &json!(3)), "{data}");
+    }
+}
+
+#[tokio::test]
 async fn server_sent_events_fold_to_the_snapshot() {
     let server = Server::start().await;
     server.flow(2, 0, 1.0);

@@ -14,5 +14,7 @@
 
 mod decode;
 mod element;
+mod schema;
 
 pub use decode::{DEPTH_MAX, ELEMENTS_MAX, Framing, METRICS_MAX, decode};
+pub use schema::schema;
