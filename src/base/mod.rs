@@ -1,5 +1,6 @@
-//! What every room stands on: clocks, the file system, shutdown. No nouns of telemetry here.
+//! What every room stands on: clocks, the file system, waiting, shutdown. No nouns of telemetry here.
 
+pub mod backoff;
 pub mod clock;
 pub mod fs;
 pub mod lock;

@@ -1,8 +1,8 @@
 //! From deliveries to the sink, pipelined, and acknowledgements back in order.
 
-use super::backoff::Backoff;
 use super::link::{Ack, Acked, Acks, Delivery};
 use super::settings::Settings;
+use crate::base::backoff::Backoff;
 use crate::ingest::transport::{Sink, SinkError};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -53,7 +53,7 @@ async fn submit<S: Sink>(
     loop {
         match sink.submit(payload.clone(), device.map(str::to_owned)).await {
             Ok(()) => return Ok(ack),
-            Err(SinkError::Busy) => tokio::time::sleep(backoff.next() / 10).await,
+            Err(SinkError::Busy) => tokio::time::sleep(backoff.wait() / 10).await,
             Err(stopped) => return Err(stopped),
         }
     }

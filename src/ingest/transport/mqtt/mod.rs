@@ -19,7 +19,6 @@
 
 mod settings;
 mod topic;
-mod backoff;
 mod link;
 mod deliver;
 mod run;

@@ -1,9 +1,9 @@
 //! The task that keeps a subscription alive.
 
-use super::backoff::Backoff;
 use super::deliver::deliver;
 use super::link::{FileError, Incoming, Link};
 use super::settings::Settings;
+use crate::base::backoff::Backoff;
 use crate::base::shutdown::Shutdown;
 use crate::ingest::transport::{Sink, SinkError};
 use std::sync::Arc;
@@ -89,7 +89,7 @@ pub async fn run<S: Sink>(
             }
             Ok(Incoming::Other) => {}
             Err(e) => {
-                let wait = backoff.next();
+                let wait = backoff.wait();
                 warn!(%client, error = %e, wait_ms = wait.as_millis(), "mqtt connection lost");
                 connected.set(0.0);
                 reconnects.increment(1);

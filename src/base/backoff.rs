@@ -7,14 +7,15 @@ const LEAST: Duration = Duration::from_millis(500);
 const GREATEST: Duration = Duration::from_secs(30);
 
 /// Waits from half a second to half a minute, each up to twice the one before. A seed of one's own
-/// keeps clients of one broker from coming back all at once.
+/// keeps clients of one server from coming back all at once.
 #[derive(Clone, Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     seed: u64,
     attempts: u32,
 }
 
 impl Backoff {
+    /// Seeded by a name, so that a name's waits are always the same.
     pub fn new(name: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
@@ -27,7 +28,7 @@ impl Backoff {
     }
 
     /// The next wait.
-    pub fn next(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let longest = (LEAST * 2).saturating_mul(1 << self.attempts.min(8)).min(GREATEST);
         self.attempts += 1;
         let mut hasher = DefaultHasher::new();
@@ -45,11 +46,11 @@ mod tests {
     #[test]
     fn waits_grow_and_stay_inside_their_bounds() {
         let mut backoff = Backoff::new("client");
-        let waits: Vec<_> = (0..20).map(|_| backoff.next()).collect();
+        let waits: Vec<_> = (0..20).map(|_| backoff.wait()).collect();
         assert!(waits.iter().all(|wait| (LEAST..=GREATEST).contains(wait)), "{waits:?}");
         assert!(waits[0] <= LEAST * 2 && waits[10] >= GREATEST / 2, "{waits:?}");
         backoff.reset();
-        assert!(backoff.next() <= LEAST * 2);
-        assert_ne!(Backoff::new("a").next(), Backoff::new("b").next());
+        assert!(backoff.wait() <= LEAST * 2);
+        assert_ne!(Backoff::new("a").wait(), Backoff::new("b").wait());
     }
 }
