@@ -64,6 +64,7 @@ fn main() {
 fn open(data: &Path) -> Runtime {
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
     let settings = Settings {
+        database: None,
         data: data.into(),
         workers: 1,
         unknown_devices: UnknownDevices::Provision,

@@ -4,6 +4,7 @@ mod runtime;
 mod hub;
 mod directory;
 mod sources;
+mod sink;
 mod intake;
 mod doors;
 mod feed;

@@ -2,6 +2,7 @@
 
 use super::directory::Devices;
 use super::hub::{self, Feeds};
+use super::sink::Events;
 use super::sources::{LiveViews, Status};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::{Fs, RealFs};
@@ -9,6 +10,7 @@ use crate::base::lock::DirectoryLock;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::{Catalog, SharedCatalog};
 use crate::dataflow::Engine;
+use crate::historian::timescale::{self, Timescale};
 use crate::historian::{self, Historian};
 use crate::ingest::commit::{Committer, Limits, Submission};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
@@ -27,8 +29,11 @@ const FRAMES_QUEUED: usize = 64;
 /// Outputs between the dataflow and the views. A full channel stops the workers.
 const OUTPUTS_QUEUED: usize = 1_024;
 
+/// How long a stop waits for a database that is following.
+const SINK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What a runtime is opened with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The data directory; made when it is not there.
     pub data: PathBuf,
@@ -38,6 +43,8 @@ pub struct Settings {
     pub unknown_devices: UnknownDevices,
     /// Whether the wall clock ticks. Off in a replay, which brings the recording's time.
     pub live: bool,
+    /// The database that gets the history too.
+    pub database: Option<timescale::Settings>,
 }
 
 /// The rooms, running.
@@ -50,6 +57,8 @@ pub struct Runtime {
     pub views: Views,
     /// The archive.
     pub historian: Arc<Historian>,
+    /// The way into the database, when there is one.
+    pub database: Option<Arc<Timescale>>,
     /// SQL.
     pub query: Query,
     /// The catalog as ingest sees it.
@@ -97,9 +106,22 @@ impl Runtime {
         let recovered = replay(reader, &catalog, &frames)?;
         wait_until_visible(&views, recovered.0, &engine)?;
 
+        let database = settings.database.clone().map(|database| {
+            let sources = timescale::Sources {
+                data: data.clone(),
+                fs: Arc::clone(&fs),
+                log: log_directory,
+                recovered: recovered.0,
+                historian: Arc::clone(&historian),
+                events: Box::new(Events(views.clone())),
+            };
+            Timescale::start(database, sources).map(Arc::new)
+        });
+        let database = database.transpose()?;
         let status = Status {
             views: views.clone(),
             historian: Arc::clone(&historian),
+            database: database.clone(),
             engine: Arc::clone(&engine),
             frames: frames.clone(),
         };
@@ -121,6 +143,7 @@ impl Runtime {
             committer,
             views,
             historian,
+            database,
             query,
             devices,
             routing,
@@ -187,6 +210,9 @@ impl Runtime {
         self.hub.join().map_err(|_| panicked("hub"))?;
         ended.context("the dataflow failed")?;
         self.historian.flush().context("archive the last points")?;
+        if let Some(database) = self.database {
+            database.finish(SINK_PATIENCE);
+        }
         if let Some(reason) = log.poisoned() {
             bail!("the log failed: {reason}");
         }

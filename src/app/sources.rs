@@ -2,6 +2,7 @@
 
 use crate::dataflow::Engine;
 use crate::historian::Historian;
+use crate::historian::timescale::{self, Timescale};
 use crate::ingest::commit::Committer;
 use crate::model::Frame;
 use crate::query::{Contents, SystemTables, ViewSource};
@@ -29,6 +30,7 @@ impl ViewSource for LiveViews {
 pub struct Status {
     pub views: Views,
     pub historian: Arc<Historian>,
+    pub database: Option<Arc<Timescale>>,
     pub engine: Arc<Mutex<Option<Engine>>>,
     pub frames: crossbeam_channel::Sender<Frame>,
 }
@@ -40,7 +42,7 @@ pub struct Engines {
 }
 
 /// A system table: name, columns of text, columns of numbers.
-const TABLES: [(&str, &[&str], &[&str]); 4] = [
+const TABLES: [(&str, &[&str], &[&str]); 5] = [
     (
         "millstream_operators",
         &["operator"],
@@ -49,6 +51,7 @@ const TABLES: [(&str, &[&str], &[&str]); 4] = [
     ("millstream_frontiers", &["room"], &["epoch"]),
     ("millstream_queues", &["queue", "unit"], &["depth"]),
     ("millstream_views", &["view"], &["rows", "bytes"]),
+    ("millstream_sinks", &["name", "state", "last_error"], &["epoch", "lag_ms"]),
 ];
 
 impl Status {
@@ -119,6 +122,15 @@ impl Engines {
                     vec![status.historian.hot_points() as i64],
                 ),
             ],
+            "millstream_sinks" => {
+                let row = |database: &Arc<Timescale>| {
+                    let report = database.report();
+                    let texts = [timescale::NAME, report.state.name(), &report.last_error];
+                    let lag = status.historian.epoch().0.saturating_sub(report.epoch.0);
+                    (texts.map(str::to_owned).to_vec(), [report.epoch.0, lag].map(number).to_vec())
+                };
+                status.database.iter().map(row).collect()
+            }
             _ => {
                 let views = status.views.list().into_iter();
                 views

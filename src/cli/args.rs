@@ -128,6 +128,14 @@ pub struct ServeArgs {
     /// File with the client's private key, PEM.
     #[arg(long, value_name = "FILE", requires = "mqtt_cert")]
     pub mqtt_key: Option<PathBuf>,
+    /// Write history to a TimescaleDB too: `postgres://USER:PASSWORD@HOST[:PORT]/DATABASE`, with
+    /// `?sslmode=require` for TLS; better in the environment than on the command line.
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// File with the certificate authorities to trust for the database, PEM [default: the public
+    /// ones].
+    #[arg(long, value_name = "FILE", env = "MILLSTREAM_DATABASE_CA", requires = "database_url")]
+    pub database_ca: Option<PathBuf>,
 }
 
 /// Versions of the MQTT protocol.

@@ -44,7 +44,7 @@ const DOCUMENTS: [(Kind, &str, &str); 2] = [
 pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
     let data = directory(common)?;
     let speed = args.speed.unwrap_or(SPEED);
-    let runtime = Arc::new(serve::open(common, &data, false).await?);
+    let runtime = Arc::new(serve::open(common, common.settings(data.clone(), false)).await?);
     if common.folder()?.is_none() {
         let shared = Arc::clone(&runtime);
         tokio::task::spawn_blocking(move || app::publish_built_in(&shared, &DOCUMENTS)).await??;

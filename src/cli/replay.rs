@@ -28,7 +28,7 @@ async fn replay(common: &Common, args: &ReplayArgs, data: &Path) -> anyhow::Resu
     let span = args.tick.unwrap_or(usual_tick(args.speed));
     let open = move || Replay::open(&files, &Settings { span, ..Settings::default() });
     let replay = tokio::task::spawn_blocking(open).await??;
-    let runtime = Arc::new(serve::open(common, data, false).await?);
+    let runtime = Arc::new(serve::open(common, common.settings(data.to_owned(), false)).await?);
     let doors = match common.listen {
         Some(listen) => Some(serve::open_doors(common, &runtime, listen, data).await?),
         None => None,

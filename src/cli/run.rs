@@ -133,6 +133,7 @@ impl Common {
             workers: self.workers.unwrap_or((cores / 2).max(1)),
             unknown_devices: self.unknown_devices.into(),
             live,
+            database: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::args::{Common, MqttVersion, ServeArgs};
 use super::run::Outcome;
 use crate::app::{self, Runtime, RuntimeDoors};
+use crate::historian::timescale;
 use crate::ingest::transport::mqtt;
 use crate::serve::Hosts;
 use anyhow::{Context, anyhow, bail};
@@ -30,7 +31,9 @@ pub struct Open {
 pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     let data = common.data();
     let mqtt = args.mqtt()?;
-    let runtime = Arc::new(open(common, &data, true).await?);
+    let mut settings = common.settings(data.clone(), true);
+    settings.database = args.database()?;
+    let runtime = Arc::new(open(common, settings).await?);
     let folder = common.folder()?;
     if let Some(folder) = folder {
         app::watch_folder(Arc::clone(&runtime), data.clone(), folder)?;
@@ -61,13 +64,12 @@ pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
 
 /// Opens a runtime and publishes the catalog's folder. Problems in its files are printed; the
 /// other documents take effect.
-pub async fn open(common: &Common, data: &Path, live: bool) -> anyhow::Result<Runtime> {
-    let (settings, folder) = (common.settings(data.to_owned(), live), common.folder()?);
-    let data = data.to_owned();
+pub async fn open(common: &Common, settings: app::Settings) -> anyhow::Result<Runtime> {
+    let folder = common.folder()?;
     let opened = tokio::task::spawn_blocking(move || {
         let runtime = Runtime::open(&settings)?;
         if let Some(folder) = folder {
-            for problem in app::publish_folder(&runtime, &data, &folder)? {
+            for problem in app::publish_folder(&runtime, &settings.data, &folder)? {
                 tracing::error!(%problem, "catalog file not published");
             }
         }
@@ -144,6 +146,14 @@ pub async fn close(mut runtime: Arc<Runtime>) -> anyhow::Result<()> {
 }
 
 impl ServeArgs {
+    /// The database, when there is one.
+    fn database(&self) -> anyhow::Result<Option<timescale::Settings>> {
+        let Some(url) = &self.database_url else { return Ok(None) };
+        let settings = timescale::Settings::parse(url, self.database_ca.as_deref())?;
+        tracing::info!(server = settings.server(), "history goes to a database too");
+        Ok(Some(settings))
+    }
+
     /// The broker's settings, when there is a broker.
     fn mqtt(&self) -> anyhow::Result<Option<mqtt::Settings>> {
         let Some(url) = &self.mqtt_url else { return Ok(None) };

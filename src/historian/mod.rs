@@ -3,7 +3,7 @@
 //! The room takes accepted points epoch by epoch, keeps them readable at once, cuts them into
 //! files in the background and tells readers which files and which hot points make up `telemetry`
 //! at an epoch. It runs no query, knows no SQL, and never changes a file that a manifest has
-//! named.
+//! named. [`timescale`] takes the points on into a database.
 
 mod error;
 mod names;
@@ -16,6 +16,7 @@ mod durable;
 mod writer;
 mod telemetry;
 mod store;
+pub mod timescale;
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
 /// When points are cut into files, and how many may wait.
@@ -63,6 +64,8 @@ struct Shared {
     options: Options,
     state: Mutex<State>,
     changed: Condvar,
+    /// The last closed epoch, for those who wait for it.
+    epochs: watch::Sender<Epoch>,
 }
 
 struct State {
@@ -107,13 +110,15 @@ impl Historian {
             failure: String::new(),
             stopping: false,
         };
+        let epochs = watch::Sender::new(state.closed);
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { directory: directory.into(), options, state, changed });
+        let directory = directory.to_owned();
+        let shared = Arc::new(Shared { directory, options, state, changed, epochs });
         let for_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("historian-writer".into())
             .spawn(move || for_writer.write_segments())
-            .map_err(Error::io("start the writer of", directory))?;
+            .map_err(Error::io("start the writer of", &shared.directory))?;
         Ok(Self { shared, writer: Some(writer) })
     }
 
@@ -189,6 +194,13 @@ impl Historian {
         if full || (waited && state.sealed.is_empty()) {
             self.shared.seal(state);
         }
+        drop(guard);
+        self.shared.epochs.send_replace(epoch);
+    }
+
+    /// Tells of every closed epoch; whoever is slow hears of the last one only.
+    pub fn epochs(&self) -> watch::Receiver<Epoch> {
+        self.shared.epochs.subscribe()
     }
 
     /// The last closed epoch: what [`Historian::snapshot`] can tell about.

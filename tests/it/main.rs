@@ -7,6 +7,7 @@ mod support;
 mod server;
 mod mqtt;
 mod mqtt_street;
+mod timescale;
 mod http;
 mod doors;
 mod restart;

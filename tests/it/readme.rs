@@ -5,6 +5,7 @@
 //! with (without arguments at `--speed 600`), and `tests/run` and `cargo bench` are only looked
 //! for. What a block prints is compared by its shape with the block that follows at once.
 
+use crate::timescale::Database;
 use millstream::query;
 use millstream::serve;
 use millstream::views::{self, View};
@@ -25,6 +26,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_millstream");
 const ADDRESS: &str = "127.0.0.1:7878";
 /// The broker that the README speaks of, and a port that nothing listens on.
 const BROKER: [&str; 2] = ["127.0.0.1:1883", "127.0.0.1:9"];
+/// The database that the README speaks of.
+const DATABASE: &str = "postgres://millstream:millstream@127.0.0.1:5432/history";
 /// How long a block may run, or a server may take to open its doors.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -101,6 +104,7 @@ struct Place {
     folder: tempfile::TempDir,
     server: Option<Running>,
     address: String,
+    database: Database,
 }
 
 /// A process with all its children and what it has printed.
@@ -139,7 +143,11 @@ echo "no test knows cargo $*"; exit 99"#
         );
         let tests = root().join("tests/run");
         script(&work.join("tests/run"), &format!("exec test -x '{}'", tests.display()));
-        Self { folder, server: None, address: ADDRESS.into() }
+        let shell = root().join("tests/timescale");
+        script(&bin.join("psql"), &format!("exec '{}' psql \"$@\"", shell.display()));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let database = runtime.block_on(Database::new());
+        Self { folder, server: None, address: ADDRESS.into(), database }
     }
 
     fn work(&self) -> PathBuf {
@@ -167,7 +175,12 @@ echo "no test knows cargo $*"; exit 99"#
         if serves {
             let output = self.start(block);
             if !block.text.contains(" serve ") {
-                self.wait_for_rows(block);
+                self.wait_for(block, "select * from threshold_states");
+            }
+            if block.text.contains("--database-url") {
+                let caught_up =
+                    "select * from millstream_sinks where state = 'following' and lag_ms = 0";
+                self.wait_for(block, caught_up);
             }
             if let Some(answer) = answer {
                 assert_eq!(missing(&answer.text, &output), None, "{}\n{output}", place_of(block));
@@ -228,16 +241,18 @@ echo "no test knows cargo $*"; exit 99"#
         }
     }
 
-    /// Waits until the demo has brought its first rows, as a reader does who opens a terminal.
-    fn wait_for_rows(&self, block: &Block) {
-        let url = format!("http://{}/api/v1/views/threshold_states", self.address);
+    /// Waits until a query has rows, as a reader does who opens a terminal.
+    fn wait_for(&self, block: &Block, query: &str) {
+        let url = format!("http://{}/api/v1/sql", self.address);
         let begun = Instant::now();
         loop {
-            let body = ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();
-            if body.contains("WELL-") {
+            let mut answer = ureq::post(&url).content_type("text/plain").send(query).unwrap();
+            let body: Value =
+                serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+            if body["rows"].as_array().is_some_and(|rows| !rows.is_empty()) {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{}: no rows", place_of(block));
+            assert!(begun.elapsed() < PATIENCE, "{}: no rows of {query}", place_of(block));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -265,7 +280,10 @@ echo "no test knows cargo $*"; exit 99"#
     }
 
     fn spawn(&self, commands: &str) -> Running {
-        let commands = commands.replace(ADDRESS, &self.address).replace(BROKER[0], BROKER[1]);
+        let commands = commands
+            .replace(ADDRESS, &self.address)
+            .replace(BROKER[0], BROKER[1])
+            .replace(DATABASE, &self.database.url());
         let path = std::env::var("PATH").unwrap_or_default();
         let bin = self.folder.path().join("bin");
         let mut child = Command::new("bash")
@@ -274,6 +292,7 @@ echo "no test knows cargo $*"; exit 99"#
             .env("PATH", format!("{}:{path}", bin.display()))
             .env("MILLSTREAM_LISTEN", "127.0.0.1:0")
             .env_remove("RUST_LOG")
+            .env_remove("DATABASE_URL")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)

@@ -28,7 +28,7 @@ pub fn program() -> Command {
     let built = || env!("CARGO_BIN_EXE_millstream").to_owned();
     let mut command =
         Command::new(std::env::var("CARGO_BIN_EXE_millstream").unwrap_or_else(|_| built()));
-    command.current_dir(std::env::temp_dir()).stdin(Stdio::null());
+    command.current_dir(std::env::temp_dir()).stdin(Stdio::null()).env_remove("DATABASE_URL");
     command
 }
 

@@ -1,0 +1,224 @@
+//! The thread of the sink: session after session, each from where the database is.
+
+use super::error::Error;
+use super::follow::Follow;
+use super::identity;
+use super::letters::Letters;
+use super::session::{Session, Writer};
+use super::settings::Settings;
+use super::status::{Report, State, Status};
+use super::work::{self, Work};
+use crate::base::backoff::Backoff;
+use crate::base::fs::Fs;
+use crate::base::shutdown::Shutdown;
+use crate::historian::Historian;
+use crate::model::Epoch;
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tracing::error;
+
+/// How far an idle engine's place may fall behind, in epochs of milliseconds: it moves with the
+/// rows, and where there are none not with every tick.
+const IDLE_EPOCHS: u64 = 10_000;
+
+/// Where the rows come from.
+pub struct Sources {
+    /// The data directory: it has an id of its own there.
+    pub data: PathBuf,
+    /// The file system of the log.
+    pub fs: Arc<dyn Fs>,
+    /// The directory of the log.
+    pub log: PathBuf,
+    /// The last epoch of the log when the process started.
+    pub recovered: Epoch,
+    /// The points.
+    pub historian: Arc<Historian>,
+    /// The view `events`.
+    pub events: Box<dyn Follow>,
+}
+
+/// The sink: follows into a database on a thread of its own, for as long as it lives. Nobody waits
+/// for it; what it has missed it takes from the archive and the log.
+pub struct Timescale {
+    status: Arc<Status>,
+    historian: Arc<Historian>,
+    stop: Shutdown,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Timescale {
+    /// Starts to follow. A database that is not there is no error: it is tried again and again.
+    pub fn start(settings: Settings, sources: Sources) -> Result<Self, Error> {
+        let shard = identity::of(&sources.data)?;
+        let writer = Writer { shard, fence: None, recovered: sources.recovered };
+        let (status, stop) = (Arc::new(Status::new()), Shutdown::new());
+        let historian = Arc::clone(&sources.historian);
+        let failed = |source| Error::Io { action: "start the thread of the sink".into(), source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(failed)?;
+        let (told, stopped) = (Arc::clone(&status), stop.clone());
+        let thread = std::thread::Builder::new().name("timescale".into()).spawn(move || {
+            let mut sink = Sink { settings, sources, writer, status: told };
+            runtime.block_on(async {
+                tokio::select! {
+                    () = stopped.wait() => {}
+                    () = sink.follow() => {}
+                }
+            });
+        });
+        Ok(Self { status, historian, stop, thread: Some(thread.map_err(failed)?) })
+    }
+
+    /// What it is at.
+    pub fn report(&self) -> Report {
+        self.status.report()
+    }
+
+    /// Everything up to this epoch is durable in the database, after a restart too; `None` until
+    /// the database was reached for the first time. The log must not be cut behind it.
+    pub fn durable_epoch(&self) -> Option<Epoch> {
+        self.status.cursor()
+    }
+
+    /// Waits until everything visible is in the database, unless it is away or takes longer.
+    /// Blocks.
+    pub fn finish(&self, patience: Duration) {
+        let (begun, last) = (Instant::now(), self.historian.epoch());
+        while begun.elapsed() < patience {
+            let report = self.report();
+            if report.state != State::Following || report.epoch >= last {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Timescale {
+    /// Stops. A transaction under way is rolled back or was committed: the next start finds out.
+    fn drop(&mut self) {
+        self.stop.trigger();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the thread of the sink panicked");
+        }
+    }
+}
+
+struct Sink {
+    settings: Settings,
+    sources: Sources,
+    writer: Writer,
+    status: Arc<Status>,
+}
+
+impl Sink {
+    async fn follow(&mut self) {
+        let mut backoff = Backoff::new(&self.writer.shard);
+        loop {
+            self.status.connecting();
+            let Err(failure) = self.session(&mut backoff).await;
+            if matches!(failure, Error::Fenced { .. }) {
+                self.status.fenced(&failure);
+                return;
+            }
+            let wait = backoff.wait();
+            self.status.waiting(&failure, wait);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Follows until something fails.
+    async fn session(&mut self, backoff: &mut Backoff) -> Result<Infallible, Error> {
+        let mut session = Session::open(&self.settings, &mut self.writer).await?;
+        self.status.found(session.place(), &self.settings.server());
+        let Sources { fs, log, historian, .. } = &self.sources;
+        let mut letters = Letters::after(fs, log, session.place());
+        let mut epochs = historian.epochs();
+        let mut events = self.sources.events.follow();
+        loop {
+            epochs.mark_unchanged();
+            let all = self.step(&mut session, &mut letters).await?;
+            backoff.reset();
+            let told = tokio::select! {
+                biased;
+                told = events.next() => Some(told),
+                () = std::future::ready(()), if !all => None,
+                Ok(()) = epochs.changed() => None,
+            };
+            match told {
+                None => {}
+                Some(Some(told)) => session.write_events(&told).await?,
+                // Too slow, or just let go: the whole of it has what was missed.
+                Some(None) => events = self.sources.events.follow(),
+            }
+        }
+    }
+
+    /// Writes the next piece of what the database lacks; whether that was all.
+    async fn step(&self, session: &mut Session, letters: &mut Letters) -> Result<bool, Error> {
+        let historian = &self.sources.historian;
+        match Work::after(session.place(), historian)? {
+            Work::Files(steps) => {
+                for step in steps {
+                    for batch in work::file(historian.directory(), &step.file)? {
+                        let place = session.place();
+                        session.write(Some(std::iter::once(batch)), &[], place).await?;
+                    }
+                    if step.reaches > session.place() {
+                        self.reach(session, letters, NO_POINTS, step.reaches).await?;
+                    }
+                }
+                Ok(false)
+            }
+            Work::Hot { points, reaches } => {
+                let all = reaches == points.epoch();
+                self.reach(session, letters, Some(work::hot(&points)), reaches).await?;
+                Ok(all)
+            }
+            Work::Nothing(closed) => {
+                let (found, more) = letters.next(closed)?;
+                let idle = found.is_empty() && closed.0 < session.place().0 + IDLE_EPOCHS;
+                if more {
+                    let place = session.place();
+                    session.write(NO_POINTS, &found, place).await?;
+                } else if idle {
+                    self.status.reached(closed);
+                } else {
+                    session.write(NO_POINTS, &found, closed).await?;
+                    self.status.moved(closed);
+                }
+                Ok(!more)
+            }
+        }
+    }
+
+    /// Commits points together with the letters up to the same epoch.
+    async fn reach(
+        &self,
+        session: &mut Session,
+        letters: &mut Letters,
+        points: Option<impl Iterator<Item = Result<RecordBatch, Error>>>,
+        reaches: Epoch,
+    ) -> Result<(), Error> {
+        let last = loop {
+            let (found, more) = letters.next(reaches)?;
+            if !more {
+                break found;
+            }
+            let place = session.place();
+            session.write(NO_POINTS, &found, place).await?;
+        };
+        session.write(points, &last, reaches).await?;
+        self.status.moved(reaches);
+        Ok(())
+    }
+}
+
+const NO_POINTS: Option<std::iter::Empty<Result<RecordBatch, Error>>> = None;
