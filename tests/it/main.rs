@@ -23,4 +23,5 @@ mod cli;
 mod queries;
 mod schemas;
 mod browser;
+mod compose;
 mod random;

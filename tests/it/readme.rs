@@ -488,8 +488,15 @@ fn readme_limits_are_those_of_the_program() {
 #[test]
 fn readme_options_are_those_of_the_program() {
     /// Options of other programs.
-    const FOREIGN: [&str; 6] =
-        ["--release", "--bench", "--path", "--locked", "--line-buffered", "--data-binary"];
+    const FOREIGN: [&str; 7] = [
+        "--release",
+        "--bench",
+        "--path",
+        "--locked",
+        "--line-buffered",
+        "--data-binary",
+        "--build",
+    ];
     let mut help = String::new();
     for command in ["", "serve", "demo", "replay", "sql", "query", "verify", "check", "schemas"] {
         let arguments = [command, "--help"].into_iter().filter(|argument| !argument.is_empty());

@@ -40,7 +40,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 /// Files longer than this are no longer proofread.
 const MOST_LINES: usize = 800;
 
-fn sources(dir: &Path) -> Vec<PathBuf> {
+/// The files of a folder that end in `.rs`.
+pub fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
