@@ -103,7 +103,10 @@ impl TypeState {
         let asset = &mut self.assets[index];
         let state = asset.log.last(&self.era.states);
         let resting = state.and_then(|state| self.era.states.resting(&self.era.plan, state));
-        asset.resting = asset.log.last_time(&self.era.states).zip(resting);
+        asset.resting = match self.era.states.is_empty() {
+            true => Some((NEVER, 0)),
+            false => asset.log.last_time(&self.era.states).zip(resting),
+        };
         let next = state.and_then(|state| self.era.states.deadline(&self.era.plan, state));
         let next = next.unwrap_or(i64::MAX);
         if next != asset.deadline {

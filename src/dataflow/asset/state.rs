@@ -72,6 +72,11 @@ impl StateLayout {
         Self { events, holds, width: holds + rows.holds }
     }
 
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.width == 0
+    }
+
     /// The words of a threshold rule.
     pub fn rule(&self, i: usize) -> std::ops::Range<usize> {
         i * RULE_WORDS..(i + 1) * RULE_WORDS
@@ -226,6 +231,9 @@ impl StateLog {
 
     /// Whether a row behind the newest one leaves the state as it is.
     pub fn rests(&self, plan: &Plan, layout: &StateLayout, row: &[u64]) -> bool {
+        if layout.width == 0 {
+            return true;
+        }
         let last = self.last_before(layout, plan.rows.time(row));
         last.is_some_and(|last| layout.rests(plan, last, row))
     }

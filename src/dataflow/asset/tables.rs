@@ -3,7 +3,9 @@
 use super::changes::Changes;
 use super::plan::Plan;
 use super::rollup::STAT_WORDS;
-use crate::model::{Change, ErrorRow, EventRow, Occurrence, Outcome, Rows, Table, TypeId, Upserts};
+use crate::model::{
+    Change, ErrorRow, EventRow, Occurrence, Outcome, Rows, Table, TypeId, Upserts, spare,
+};
 use differential_dataflow::consolidation::consolidate;
 
 /// Rows of the wide tables.
@@ -38,24 +40,24 @@ pub struct Arrivals {
 impl Tables {
     /// No rows yet, with room for the rows of so many assets.
     pub fn new(plan: &Plan, assets: usize) -> Self {
-        let table = |table, stride| Upserts {
+        let table = |table, stride, rows| Upserts {
             asset_type: plan.id,
             table,
             stride,
-            assets: Vec::with_capacity(assets),
+            assets: Vec::with_capacity(rows),
             windows: Vec::new(),
-            words: Vec::with_capacity(assets * stride),
+            words: spare::buffer(rows * stride),
         };
         let stat = 1 + plan.numeric.len() * STAT_WORDS;
         Self {
-            latest: table(Table::Latest, 3 * plan.layout.slots.len()),
-            health: table(Table::Health, plan.health.as_ref().map_or(0, |health| health.stride())),
-            levels: Upserts {
-                assets: Vec::new(),
-                words: Vec::new(),
-                ..table(Table::Thresholds, 3 * plan.rules.len())
-            },
-            rollups: plan.windows.iter().map(|w| table(Table::Rollups(*w), stat)).collect(),
+            latest: table(Table::Latest, 3 * plan.layout.slots.len(), assets),
+            health: table(
+                Table::Health,
+                plan.health.as_ref().map_or(0, |health| health.stride()),
+                assets,
+            ),
+            levels: table(Table::Thresholds, 3 * plan.rules.len(), 0),
+            rollups: plan.windows.iter().map(|w| table(Table::Rollups(*w), stat, assets)).collect(),
             inputs: Vec::new(),
             parts: Vec::new(),
         }
