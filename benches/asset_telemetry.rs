@@ -1,17 +1,21 @@
 //! The asset graph alone: Arrow batches in memory to all changes of each tick.
 //!
 //! Prints throughput with all ticks queued, and the latency of a tick when each waits for the one
-//! before. With `MILLSTREAM_BASELINE` naming a program that runs the same workload on one thread,
-//! runs it in between and prints the ratios.
+//! before; then what a late row costs. With `MILLSTREAM_WORKLOAD` naming the workload and
+//! `MILLSTREAM_BASELINE` a program of one thread (see `support/yardstick.rs`), runs that in between
+//! and prints the ratios.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 #[path = "support/workload.rs"]
 #[expect(dead_code, reason = "other benches use the rest")]
 mod workload;
+#[path = "support/yardstick.rs"]
+mod yardstick;
 
 use millstream::dataflow::Engine;
-use millstream::model::{Epoch, Frame, Output};
+use millstream::model::{Batch, Epoch, Frame, Output};
 use std::time::{Duration, Instant};
+use yardstick::Cost;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,12 +25,22 @@ const ROUNDS: usize = 3;
 fn main() {
     let batches = workload::batches();
     let frames = workload::frames(&batches);
-    let points: usize = batches.iter().map(|batch| batch.points()).sum();
+    let points: usize = batches.iter().map(Batch::points).sum();
     println!("{} ticks, {points} points", batches.len());
+    let input = yardstick::bytes();
     for workers in [1, 2] {
-        let mut rates: Vec<f64> = (0..ROUNDS)
-            .map(|_| points as f64 / throughput(&frames, workers).as_secs_f64() / 1e6)
-            .collect();
+        let mut rates = Vec::new();
+        for _ in 0..ROUNDS {
+            let beside = yardstick::yardstick();
+            let cost = throughput(&frames, workers);
+            let rate = points as f64 / cost.wall.as_secs_f64() / 1e6;
+            let cpu = cost.cpu.as_secs_f64();
+            println!(
+                "{workers} worker(s): {rate:.2} M points/s, {cpu:.2} s CPU{}",
+                cost.beside(beside)
+            );
+            rates.push(rate);
+        }
         rates.sort_by(f64::total_cmp);
         let (p50, p99) = latency(&frames, workers);
         println!(
@@ -36,14 +50,36 @@ fn main() {
             p99.as_secs_f64() * 1e3
         );
     }
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
-        println!("peak memory, input included: {}", peak.trim_start_matches("VmHWM:").trim());
-    }
+    let megabytes = |bytes: u64| bytes / 1_000_000;
+    let peak = megabytes(yardstick::peak_bytes());
+    println!("peak memory: {peak} MB, {} MB of it before the first run", megabytes(input));
+    late();
+}
+
+/// What a row costs that comes 20 s late, beside one that comes in order.
+fn late() {
+    const DEVICES: usize = 10_000;
+    const SECOND: i64 = 1_000_000;
+    let in_order = (0..90).map(|second| second * SECOND);
+    // Between two rows that are there already.
+    let late = (0..10).map(|i| 69 * SECOND + SECOND / 2 + i * SECOND / 20);
+    let times = in_order.chain(late);
+    let batches: Vec<Batch> = times.map(|time| workload::tick(DEVICES, time)).collect();
+    let costs = ticks(&workload::frames(&batches), 1);
+    let median = |costs: &[Duration]| {
+        let mut costs = costs.to_vec();
+        costs.sort();
+        costs[costs.len() / 2].as_secs_f64() * 1e6 / DEVICES as f64
+    };
+    let (in_order, late) = (median(&costs[71..91]), median(&costs[91..]));
+    println!(
+        "a row in order {in_order:.2} us, 20 s late {late:.2} us: {:.1} times",
+        late / in_order
+    );
 }
 
 /// From the first tick's feeding to the last change, the documents left out.
-fn throughput(frames: &[Frame], workers: usize) -> Duration {
+fn throughput(frames: &[Frame], workers: usize) -> Cost {
     let (sender, receiver) = crossbeam_channel::bounded(64);
     let (outputs_sender, outputs) = crossbeam_channel::bounded(1024);
     let engine = Engine::start(workers, receiver, outputs_sender).unwrap();
@@ -51,17 +87,27 @@ fn throughput(frames: &[Frame], workers: usize) -> Duration {
     wait_for(&outputs, frames[0].epoch);
     let rest: Vec<Frame> = frames[1..].to_vec();
     let last = rest[rest.len() - 1].epoch;
-    let start = Instant::now();
-    let feeder = std::thread::spawn(move || rest.into_iter().for_each(|f| sender.send(f).unwrap()));
-    wait_for(&outputs, last);
-    let elapsed = start.elapsed();
+    let (feeder, cost) = yardstick::cost(|| {
+        let feed = move || rest.into_iter().for_each(|frame| sender.send(frame).unwrap());
+        let feeder = std::thread::spawn(feed);
+        wait_for(&outputs, last);
+        feeder
+    });
     feeder.join().unwrap();
     engine.join().unwrap();
-    elapsed
+    cost
 }
 
-/// Median and 99th percentile of the time from feeding a tick to its frontier.
+/// Median and 99th percentile of the time of a tick.
 fn latency(frames: &[Frame], workers: usize) -> (Duration, Duration) {
+    let mut times = ticks(frames, workers);
+    let mut times = times.split_off(6.min(times.len() - 1));
+    times.sort();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+/// The time of each tick, from feeding it to its frontier, when each waits for the one before.
+fn ticks(frames: &[Frame], workers: usize) -> Vec<Duration> {
     let (sender, receiver) = crossbeam_channel::bounded(64);
     let (outputs_sender, outputs) = crossbeam_channel::bounded(1024);
     let engine = Engine::start(workers, receiver, outputs_sender).unwrap();
@@ -74,9 +120,7 @@ fn latency(frames: &[Frame], workers: usize) -> (Duration, Duration) {
     }
     drop(sender);
     engine.join().unwrap();
-    let mut times = times.split_off(6.min(times.len() - 1));
-    times.sort();
-    (times[times.len() / 2], times[times.len() * 99 / 100])
+    times
 }
 
 fn wait_for(outputs: &crossbeam_channel::Receiver<Output>, epoch: Epoch) {

@@ -9,6 +9,9 @@
 #[path = "support/workload.rs"]
 #[expect(dead_code, reason = "other benches use the rest")]
 mod workload;
+#[path = "support/yardstick.rs"]
+#[expect(dead_code, reason = "other benches use the rest")]
+mod yardstick;
 
 use millstream::app::{Feed, Runtime, Settings, publish_folder};
 use millstream::ingest::commit::Submission;
@@ -17,8 +20,8 @@ use millstream::ingest::route::UnknownDevices;
 use millstream::model::{Batch, Duration as Span};
 use millstream::replay::Speed;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
+use yardstick::Cost;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,20 +37,11 @@ fn main() {
 
     let mut runs = Vec::new();
     for round in 0..ROUNDS {
-        let baseline = baseline();
-        let (wall, cpu) = replay(&folder.path().join(format!("data-{round}")), &file);
-        let rate = points as f64 / wall.as_secs_f64() / 1e6;
-        print!("replay: {rate:.2} M points/s, {:.2} s CPU", cpu.as_secs_f64());
-        if let Some((base_wall, base_cpu)) = baseline {
-            print!(
-                "; baseline {:.2} s, {:.2} s CPU; ratios {:.1} wall, {:.1} CPU",
-                base_wall.as_secs_f64(),
-                base_cpu.as_secs_f64(),
-                wall.as_secs_f64() / base_wall.as_secs_f64(),
-                cpu.as_secs_f64() / base_cpu.as_secs_f64(),
-            );
-        }
-        println!();
+        let beside = yardstick::yardstick();
+        let cost = replay(&folder.path().join(format!("data-{round}")), &file);
+        let rate = points as f64 / cost.wall.as_secs_f64() / 1e6;
+        let cpu = cost.cpu.as_secs_f64();
+        println!("replay: {rate:.2} M points/s, {cpu:.2} s CPU{}", cost.beside(beside));
         runs.push(rate);
     }
     runs.sort_by(f64::total_cmp);
@@ -58,34 +52,40 @@ fn main() {
         p50.as_secs_f64() * 1e3,
         p99.as_secs_f64() * 1e3
     );
-    println!("peak memory, input included: {} MB", peak_bytes() / 1_000_000);
+    idle(&folder.path().join("idle"));
+    println!("peak memory, input included: {} MB", yardstick::peak_bytes() / 1_000_000);
 }
 
 fn open(data: &Path) -> Runtime {
+    open_with(data, false)
+}
+
+/// With a clock that ticks, or without.
+fn open_with(data: &Path, live: bool) -> Runtime {
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
     let settings = Settings {
         database: None,
         data: data.into(),
         workers: 1,
         unknown_devices: UnknownDevices::Provision,
-        live: false,
+        live,
     };
     let runtime = Runtime::open(&settings).unwrap();
     assert!(publish_folder(&runtime, data, &catalog).unwrap().is_empty());
     runtime
 }
 
-/// From opening the file to the last change being visible, and the CPU time of the process.
-fn replay(data: &Path, file: &Path) -> (Duration, Duration) {
+/// From opening the file to the last change being visible.
+fn replay(data: &Path, file: &Path) -> Cost {
     let runtime = open(data);
-    let (cpu, begun) = (cpu(), Instant::now());
-    let files = Files { span: Span(10_000_000), ..Files::default() };
-    let replay = Replay::open(&[file], &files).unwrap();
-    Feed::new(&runtime).run(replay, Speed::Max).unwrap();
-    runtime.settle().unwrap();
-    let used = (begun.elapsed(), self::cpu() - cpu);
+    let ((), cost) = yardstick::cost(|| {
+        let files = Files { span: Span(10_000_000), ..Files::default() };
+        let replay = Replay::open(&[file], &files).unwrap();
+        Feed::new(&runtime).run(replay, Speed::Max).unwrap();
+        runtime.settle().unwrap();
+    });
     runtime.close().unwrap();
-    used
+    cost
 }
 
 fn latency(data: &Path, batches: Vec<Batch>) -> (Duration, Duration) {
@@ -109,6 +109,21 @@ fn latency(data: &Path, batches: Vec<Batch>) -> (Duration, Duration) {
     (times[times.len() / 2], times[times.len() * 99 / 100])
 }
 
+/// What 10,000 assets cost that are known and say nothing.
+fn idle(data: &Path) {
+    let runtime = open_with(data, true);
+    let batches = vec![workload::tick(10_000, 1_767_225_600_000_000)];
+    runtime.publish(workload::devices(&batches)).unwrap();
+    let submission = Submission { batches, messages: 1, ..Submission::default() };
+    runtime.committer.submit_blocking(submission).unwrap();
+    runtime.settle().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let ((), cost) = yardstick::cost(|| std::thread::sleep(Duration::from_secs(20)));
+    let part = cost.cpu.as_secs_f64() / cost.wall.as_secs_f64() * 100.0;
+    println!("10,000 quiet assets: {part:.2} % of a core");
+    runtime.close().unwrap();
+}
+
 /// The workload as a file, in the form in which it is replayed.
 fn write(folder: &Path, batches: &[Batch]) -> PathBuf {
     if let Ok(folder) = std::env::var("MILLSTREAM_WORKLOAD") {
@@ -123,37 +138,4 @@ fn write(folder: &Path, batches: &[Batch]) -> PathBuf {
     batches.iter().for_each(|b| writer.write(&b.rows().project(&columns).unwrap()).unwrap());
     writer.finish().unwrap();
     path
-}
-
-/// Wall and CPU time of the single-threaded program, when there is one.
-fn baseline() -> Option<(Duration, Duration)> {
-    let program = std::env::var("MILLSTREAM_BASELINE").ok()?;
-    let data = std::env::var("MILLSTREAM_WORKLOAD").ok()?;
-    let before = children();
-    let output = Command::new(program).args(["--data", &data, "--mode", "tick"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let report: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
-    Some((Duration::from_secs_f64(report["wall_s"].as_f64().unwrap()), children() - before))
-}
-
-fn cpu() -> Duration {
-    ticks(13) + ticks(14)
-}
-
-fn children() -> Duration {
-    ticks(15) + ticks(16)
-}
-
-/// A time of `/proc/self/stat`, in hundredths of a second.
-fn ticks(field: usize) -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    Duration::from_millis(10 * fields[field - 2].parse::<u64>().unwrap())
-}
-
-fn peak_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    1024 * line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
 }

@@ -75,6 +75,17 @@ pub fn frames(batches: &[Batch]) -> Vec<Frame> {
     frames
 }
 
+/// One row of each of so many devices, all at this event time.
+pub fn tick(devices: usize, at: i64) -> Batch {
+    let mut below = random(at as u64);
+    let keys = StringArray::from_iter_values((0..devices).map(|i| format!("dev-{i:05}")));
+    let metrics = MIDDLE.map(|middle| {
+        let values = (0..devices).map(|_| middle * (0.7 + below(6000) as f64 / 10_000.0));
+        Arc::new(Float64Array::from_iter_values(values)) as ArrayRef
+    });
+    batch(vec![at; devices], keys, metrics.to_vec())
+}
+
 fn read(path: &Path) -> Vec<Batch> {
     let file = std::fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let reader = arrow::ipc::reader::FileReader::try_new(file, None).unwrap();
@@ -102,21 +113,28 @@ fn batch(times: Vec<i64>, devices: StringArray, metrics: Vec<ArrayRef>) -> Batch
     Batch::try_new(RecordBatch::try_new(schema, columns).unwrap()).unwrap()
 }
 
-fn made_up(devices: usize, seconds: usize) -> Vec<Batch> {
-    let mut random = 20_260_101_u64;
-    let mut below = move |n: u64| {
+/// Values of the metrics around which others are made up.
+const MIDDLE: [f64; 8] = [60.0, 45.0, 100.0, 70.0, 5.5, 10.0, 30.0, 50.0];
+
+/// Numbers below a limit.
+fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut random = seed;
+    move |n| {
         random =
             random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % n
-    };
-    let middle = [60.0, 45.0, 100.0, 70.0, 5.5, 10.0, 30.0, 50.0];
+    }
+}
+
+fn made_up(devices: usize, seconds: usize) -> Vec<Batch> {
+    let mut below = random(20_260_101);
     let mut arrivals: Vec<(i64, i64, usize, [f64; 8])> = Vec::new();
     for second in 0..seconds as i64 {
         for device in 0..devices {
             let time =
                 1_767_225_600_000_000 + second * 1_000_000 + (device as i64 * 7919) % 1000 * 1000;
             let late = if below(100) == 0 { 1_000_000 + below(29_000_000) as i64 } else { 0 };
-            let values = middle.map(|m| m * (0.7 + below(6000) as f64 / 10_000.0));
+            let values = MIDDLE.map(|m| m * (0.7 + below(6000) as f64 / 10_000.0));
             arrivals.push((time + late, time, device, values));
             if below(1000) == 0 {
                 arrivals.push((time + late + below(5_000_000) as i64, time, device, values));

@@ -4,20 +4,30 @@ use crate::catalog::asset_type::TimeRules;
 use crate::catalog::{Catalog, Device, DeviceTypeEntry, SharedCatalog};
 use crate::ingest::route::{DeviceShape, Directory, Metrics, Provisioned};
 use crate::model::{Duration, Kind};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use hashbrown::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// The catalog as ingest sees it. Devices of one type share one `Metrics`, so that their rows
-/// share batches.
+/// The catalog as ingest sees it. Devices of types with the same metrics share one `Metrics`, so
+/// that their rows share batches.
 pub struct Devices {
     catalog: SharedCatalog,
+    /// By device type, with its version.
     metrics: Mutex<HashMap<u32, (u32, Arc<Metrics>)>>,
+    asked: RwLock<Asked>,
+}
+
+/// The devices that were asked for since the catalog changed.
+#[derive(Default)]
+struct Asked {
+    /// What the catalog had applied then.
+    applied: u64,
+    shapes: HashMap<Box<str>, DeviceShape>,
 }
 
 impl Devices {
     /// Over this catalog.
     pub fn new(catalog: SharedCatalog) -> Self {
-        Self { catalog, metrics: Mutex::default() }
+        Self { catalog, metrics: Mutex::default(), asked: RwLock::default() }
     }
 
     fn metrics(&self, device_type: &DeviceTypeEntry) -> Arc<Metrics> {
@@ -29,6 +39,11 @@ impl Devices {
         }
         let rules = &device_type.document.extraction_rules;
         let metrics = Metrics::new(rules.iter().map(|rule| (rule.metric.as_str(), rule.data_type)));
+        let same = |(_, known): &&(u32, Arc<Metrics>)| known.schema() == metrics.schema();
+        let metrics = known
+            .values()
+            .find(same)
+            .map_or_else(|| Arc::clone(&metrics), |(_, known)| Arc::clone(known));
         known.insert(device_type.id, (device_type.version, Arc::clone(&metrics)));
         metrics
     }
@@ -56,7 +71,22 @@ impl Devices {
 impl Directory for Devices {
     fn device(&self, key: &str) -> Option<DeviceShape> {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        self.known(&catalog, key)
+        let applied = catalog.applied();
+        {
+            let asked = self.asked.read().unwrap_or_else(PoisonError::into_inner);
+            if asked.applied == applied
+                && let Some(shape) = asked.shapes.get(key)
+            {
+                return Some(shape.clone());
+            }
+        }
+        let shape = self.known(&catalog, key)?;
+        let mut asked = self.asked.write().unwrap_or_else(PoisonError::into_inner);
+        if asked.applied != applied {
+            *asked = Asked { applied, shapes: HashMap::new() };
+        }
+        asked.shapes.insert(key.into(), shape.clone());
+        Some(shape)
     }
 
     fn provision(&self, key: &str) -> Option<Provisioned> {

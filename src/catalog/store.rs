@@ -30,6 +30,7 @@ pub struct Catalog {
     of_asset: HashMap<AssetId, Vec<u32>>,
     /// Versions of asset types before the current ones, in the order of their publication.
     replaced: Vec<Document>,
+    applied: u64,
 }
 
 /// The documents of one kind: all that ever were, deleted ones without a body.
@@ -69,7 +70,14 @@ impl Catalog {
                 names.documents.push(document.clone());
             }
         }
+        self.applied += 1;
         Ok(())
+    }
+
+    /// How many documents were applied: whoever remembers an answer knows by it whether it is
+    /// still right.
+    pub fn applied(&self) -> u64 {
+        self.applied
     }
 
     /// The asset type with this id.

@@ -197,7 +197,7 @@ impl Assessor {
                 && assets.error.is_none()
                 && let Some(state) = &mut assets.state
             {
-                state.apply(&rows, &self.names, &mut changes);
+                state.apply(rows, &self.names, &mut changes);
             }
         }
         self.tick(tick, &mut changes);

@@ -13,14 +13,15 @@ pub type Health = (Arc<str>, Arc<str>, u32, OrderedScore);
 /// Rule, level and asset.
 pub type Threshold = (Arc<str>, u8, u32);
 
-/// Assets of a band are reduced in groups first, so that the cost of a change is that of its
-/// group and of the number of groups, not that of the fleet.
-const GROUP_SIZE: u32 = 64;
+/// Scores of a band are reduced in groups first, so that the cost of a change is that of its
+/// group and of the number of groups, not that of the fleet. Assets with the same score are one
+/// entry.
+const GROUPS: u64 = 64;
 
 /// Number of assets and worst score of each band of each type; nothing for an empty band.
 pub fn health(assets: VecCollection<'_, u64, Health, i64>) -> StreamVec<'_, u64, Dated> {
     let groups = assets
-        .map(|(asset_type, band, asset, score)| ((asset_type, band, asset / GROUP_SIZE), score))
+        .map(|(asset_type, band, _, score)| ((asset_type, band, score.group(GROUPS)), score))
         .reduce_named("Fleet health groups", |_, scores, output| {
             // Scores come in ascending order, each with the number of assets that have it.
             let count: i64 = scores.iter().map(|(_, count)| count).sum();

@@ -25,6 +25,12 @@ impl OrderedScore {
         Self(if bits & SIGN == 0 { bits | SIGN } else { !bits })
     }
 
+    /// One of so many groups, which have about as many different scores each.
+    pub fn group(self, groups: u64) -> u64 {
+        // The golden ratio: scores that lie close to each other end up far apart.
+        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % groups
+    }
+
     /// The number.
     pub fn get(self) -> f64 {
         f64::from_bits(if self.0 & SIGN == 0 { !self.0 } else { self.0 & !SIGN })

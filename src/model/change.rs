@@ -3,6 +3,7 @@
 use super::frame::{DeadLetter, Document};
 use super::ids::TypeId;
 use super::rows::Rows;
+use super::spare;
 use super::time::{Duration, Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -90,6 +91,13 @@ pub struct Upserts {
     pub windows: Vec<i64>,
     /// `stride` words a row.
     pub words: Vec<u64>,
+}
+
+/// The words go to the next epoch's rows: see [`crate::model::spare`].
+impl Drop for Upserts {
+    fn drop(&mut self) {
+        spare::give_back(std::mem::take(&mut self.words));
+    }
 }
 
 /// An event: an event rule's condition had its edge.

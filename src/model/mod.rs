@@ -11,6 +11,7 @@ mod batch;
 mod rows;
 mod frame;
 mod change;
+pub mod spare;
 
 pub use batch::{Batch, BatchError, DEVICE, EVENT_TIME, MESSAGE, METRICS_FROM, QUALITY};
 pub use change::{

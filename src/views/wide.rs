@@ -3,7 +3,6 @@
 use super::names::{Moved, TypeNames};
 use crate::model::Upserts;
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use std::sync::Arc;
 
 /// Asset and window start; the window start is 0 where the table has none.
@@ -84,35 +83,19 @@ impl WideTable {
 
     /// Takes in rows, which must have the table's stride.
     pub fn upsert(&mut self, upserts: &Upserts) {
-        let stride = self.stride;
+        let mut next = 0;
         for (i, asset) in upserts.assets.iter().enumerate() {
             let key = (*asset, upserts.windows.get(i).copied().unwrap_or(0));
-            let words = &upserts.words[i * stride..(i + 1) * stride];
-            match self.slots.entry(key) {
-                Entry::Occupied(entry) => {
-                    let slot = *entry.get() as usize;
-                    let at = slot % CHUNK_ROWS * stride;
-                    let chunk = Arc::make_mut(&mut self.chunks[slot / CHUNK_ROWS]);
-                    let row = &mut chunk.words[at..at + stride];
-                    if let Some(touched) = &mut self.touched {
-                        touched.note(key, Some(row));
-                    }
-                    row.copy_from_slice(words);
-                }
-                Entry::Vacant(entry) => {
-                    if self.chunks.last().is_none_or(|chunk| chunk.keys.len() == CHUNK_ROWS) {
-                        self.chunks.push(Arc::default());
-                    }
-                    let chunk = self.chunks.len() - 1;
-                    let last = Arc::make_mut(&mut self.chunks[chunk]);
-                    entry.insert((chunk * CHUNK_ROWS + last.keys.len()) as u32);
-                    last.keys.push(key);
-                    last.words.extend_from_slice(words);
-                    if let Some(touched) = &mut self.touched {
-                        touched.note(key, None);
-                    }
-                }
-            }
+            let words = &upserts.words[i * self.stride..(i + 1) * self.stride];
+            // Assets report in turn: as a rule the row is the one behind the last.
+            let known = match self.key_at(next) == Some(key) {
+                true => Some(next),
+                false => self.slots.get(&key).map(|slot| *slot as usize),
+            };
+            next = 1 + match known {
+                Some(slot) => self.replace(slot, key, words),
+                None => self.insert(key, words),
+            };
         }
     }
 
@@ -143,6 +126,37 @@ impl WideTable {
                 self.chunks.pop();
             }
         }
+    }
+
+    fn replace(&mut self, slot: usize, key: Key, words: &[u64]) -> usize {
+        let at = slot % CHUNK_ROWS * self.stride;
+        let chunk = Arc::make_mut(&mut self.chunks[slot / CHUNK_ROWS]);
+        let row = &mut chunk.words[at..at + self.stride];
+        if let Some(touched) = &mut self.touched {
+            touched.note(key, Some(row));
+        }
+        row.copy_from_slice(words);
+        slot
+    }
+
+    fn insert(&mut self, key: Key, words: &[u64]) -> usize {
+        if self.chunks.last().is_none_or(|chunk| chunk.keys.len() == CHUNK_ROWS) {
+            self.chunks.push(Arc::default());
+        }
+        let chunk = self.chunks.len() - 1;
+        let last = Arc::make_mut(&mut self.chunks[chunk]);
+        let slot = chunk * CHUNK_ROWS + last.keys.len();
+        self.slots.insert(key, slot as u32);
+        last.keys.push(key);
+        last.words.extend_from_slice(words);
+        if let Some(touched) = &mut self.touched {
+            touched.note(key, None);
+        }
+        slot
+    }
+
+    fn key_at(&self, slot: usize) -> Option<Key> {
+        self.chunks.get(slot / CHUNK_ROWS)?.keys.get(slot % CHUNK_ROWS).copied()
     }
 
     /// Marks every row as changed, because it reads differently from now on.

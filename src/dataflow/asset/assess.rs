@@ -2,9 +2,10 @@
 
 use super::changes::{Changes, Names};
 use super::era::Era;
-use super::evaluate::{Failure, Span, evaluate};
+use super::evaluate::{Failure, Span, SpanRows, evaluate};
 use super::plan::Plan;
-use super::row::NEVER;
+use super::rebuild::Ears;
+use super::row::{NEVER, RowLayout};
 use super::series::{Placed, Series};
 use super::single::{Asset, slots};
 use super::state::Steps;
@@ -25,6 +26,8 @@ pub struct TypeState {
     pub(super) assets: Vec<Asset>,
     pub(super) series: Vec<Series>,
     pub(super) spans: Vec<Span>,
+    /// Rows that are put into the series when everything has looked at them.
+    staged: Vec<u64>,
     spare: Vec<Span>,
     pub(super) steps: Steps,
     opened: Vec<u32>,
@@ -47,6 +50,7 @@ impl TypeState {
             assets: Vec::new(),
             series: Vec::new(),
             spans: Vec::new(),
+            staged: Vec::new(),
             spare: Vec::new(),
             steps: Steps::default(),
             opened: Vec::new(),
@@ -57,7 +61,7 @@ impl TypeState {
     }
 
     /// Takes all rows of one epoch, in the order of their arrival, and says what changed.
-    pub fn apply(&mut self, rows: &Rows, names: &Names, out: &mut Changes) {
+    pub fn apply(&mut self, rows: Rows, names: &Names, out: &mut Changes) {
         self.place(rows, out);
         self.reassess(names, out);
     }
@@ -68,7 +72,7 @@ impl TypeState {
         self.clock = self.clock.max(tick);
         let passed = self.passed();
         let era = Arc::clone(&self.era);
-        let (mut tables, mut said) = (Tables::new(&era.plan), Said::default());
+        let (mut tables, mut said) = (Tables::new(&era.plan, 0), Said::default());
         while let Some(Reverse((at, index))) = self.alarms.peek().copied()
             && at <= passed
         {
@@ -94,10 +98,15 @@ impl TypeState {
         self.clock.saturating_sub(self.era.plan.out_of_order)
     }
 
-    /// Looks when something happens to an asset's rules by itself.
+    /// Looks what an asset's rules wait for, and when something happens to them by itself.
     pub(super) fn set_alarm(&mut self, index: usize) {
         let asset = &mut self.assets[index];
         let state = asset.log.last(&self.era.states);
+        let resting = state.and_then(|state| self.era.states.resting(&self.era.plan, state));
+        asset.resting = match self.era.states.is_empty() {
+            true => Some((NEVER, 0)),
+            false => asset.log.last_time(&self.era.states).zip(resting),
+        };
         let next = state.and_then(|state| self.era.states.deadline(&self.era.plan, state));
         let next = next.unwrap_or(i64::MAX);
         if next != asset.deadline {
@@ -109,72 +118,119 @@ impl TypeState {
     }
 
     /// Puts the points into the series and marks what must be looked at again.
-    fn place(&mut self, rows: &Rows, out: &mut Changes) {
+    fn place(&mut self, rows: Rows, out: &mut Changes) {
         let era = Arc::clone(&self.era);
-        let plan = &era.plan;
-        debug_assert_eq!(rows.slots, plan.measured());
+        let layout = &era.plan.rows;
+        debug_assert_eq!(rows.slots, era.plan.measured());
+        let all = era.plan.measured_mask();
         let mut arrivals = Arrivals::new(rows);
-        let mut mask = vec![0; mask_words(rows.slots)];
-        for i in 0..rows.len() {
+        let mut mask = vec![0; all.len()];
+        for i in 0..arrivals.rows.len() {
+            let rows = &arrivals.rows;
             let (id, time) = (rows.assets[i], rows.times[i]);
             let asset = self.open(id);
+            let series = &self.series[asset];
+            if rows.fresh(i) == all
+                && self.assets[asset].span.is_none()
+                && time >= self.assets[asset].limit.max(era.from)
+                && series.newest().is_none_or(|newest| newest < time)
+            {
+                let at = series.len();
+                self.mark(asset, (at, at + 1), true, true, &all);
+                self.stage(layout, time, (rows.words(i), rows.quality(i)));
+                arrivals.keep();
+                continue;
+            }
+            self.unstage(asset);
             mask.copy_from_slice(rows.fresh(i));
-            if mask.iter().all(|word| *word == 0) {
-                continue;
+            if mask.iter().any(|word| *word != 0) {
+                self.place_row(&era.plan, asset, i, &mut mask, &mut arrivals);
             }
-            if time < self.assets[asset].limit {
-                let too_late = mask.iter().map(|word| word.count_ones()).sum();
-                let superseded = &mut arrivals.superseded;
-                slots(&mask, |slot| superseded.push((plan.id, id, slot as u32, time)));
-                arrivals.row(i, &mask, 0, too_late);
-                continue;
-            }
-            if time < era.from {
-                self.place_behind(asset, rows, i, &mut mask, &mut arrivals);
-                continue;
-            }
-            let (at, made) = self.series[asset].row_at(&plan.rows, time);
-            let mut duplicates = 0;
-            let mut end = at + 1;
-            let appended = made && end == self.series[asset].len(&plan.rows);
-            if appended {
-                // Nothing is there to compare with, and nobody holds the values yet.
-                let row = self.series[asset].row_mut(&plan.rows, at);
-                let (words, quality) = (rows.words(i), rows.quality(i));
-                slots(&mask, |slot| {
-                    plan.rows.set_point(row, slot, words[slot], Quality(quality[slot]))
-                });
-            } else {
-                for slot in 0..rows.slots {
-                    let bit = 1 << (slot % 64);
-                    if mask[slot / 64] & bit == 0 {
-                        continue;
-                    }
-                    let (word, quality) = (rows.words(i)[slot], Quality(rows.quality(i)[slot]));
-                    let series = &mut self.series[asset];
-                    let (placed, reach) = series.place(&plan.rows, at, slot, word, quality);
-                    end = end.max(reach);
-                    match placed {
-                        Placed::New => {}
-                        Placed::Corrected => {
-                            arrivals.superseded.push((plan.id, id, slot as u32, time));
-                        }
-                        Placed::Duplicate => {
-                            duplicates += 1;
-                            mask[slot / 64] &= !bit;
-                        }
-                    }
-                }
-            }
-            if made || mask.iter().any(|word| *word != 0) {
-                self.mark(asset, (at, end), made, appended, &mask);
-            }
-            arrivals.row(i, &mask, duplicates, 0);
         }
         arrivals.finish(out);
         for asset in self.opened.drain(..) {
             self.assets[asset as usize].opened = false;
         }
+    }
+
+    /// Lays down the row of the newest span, which has points of all measured metrics.
+    fn stage(&mut self, layout: &RowLayout, time: i64, (words, quality): (&[u64], &[u32])) {
+        let at = self.staged.len();
+        self.staged.resize(at + layout.stride, 0);
+        let row = &mut self.staged[at..];
+        layout.set_time(row, time);
+        layout.set_points(row, words, quality);
+        if let Some(span) = self.spans.last_mut() {
+            span.staged = Some(at / layout.stride);
+        }
+    }
+
+    /// Puts the row of an asset that was laid down behind its newest one.
+    pub(super) fn unstage(&mut self, asset: usize) {
+        let Some(span) = self.assets[asset].span else { return };
+        if let Some(at) = self.spans[span as usize].staged.take() {
+            let layout = &self.era.plan.rows;
+            let row = &self.staged[at * layout.stride..(at + 1) * layout.stride];
+            self.series[asset].push(layout, row);
+        }
+    }
+
+    /// Puts in the points of one row, which has those of the mask.
+    fn place_row(
+        &mut self,
+        plan: &Plan,
+        asset: usize,
+        i: usize,
+        mask: &mut [u64],
+        arrivals: &mut Arrivals,
+    ) {
+        let rows = &arrivals.rows;
+        let (id, time) = (rows.assets[i], rows.times[i]);
+        if time < self.assets[asset].limit {
+            let too_late = mask.iter().map(|word| word.count_ones()).sum();
+            let superseded = &mut arrivals.superseded;
+            slots(mask, |slot| superseded.push((plan.id, id, slot as u32, time)));
+            arrivals.row(i, mask, 0, too_late);
+            return;
+        }
+        if time < self.era.from {
+            self.place_behind(asset, i, mask, arrivals);
+            return;
+        }
+        let series = &mut self.series[asset];
+        let (at, made) = series.row_at(&plan.rows, time);
+        let (mut duplicates, mut end) = (0, at + 1);
+        let appended = made && end == series.len();
+        if appended {
+            // Nothing is there to compare with, and nobody holds the values yet.
+            let row = series.row_mut(&plan.rows, at);
+            let (words, quality) = (rows.words(i), rows.quality(i));
+            slots(mask, |slot| plan.rows.set_point(row, slot, words[slot], Quality(quality[slot])));
+        } else {
+            for slot in 0..rows.slots {
+                let bit = 1 << (slot % 64);
+                if mask[slot / 64] & bit == 0 {
+                    continue;
+                }
+                let (word, quality) = (rows.words(i)[slot], Quality(rows.quality(i)[slot]));
+                let (placed, reach) = series.place(&plan.rows, at, slot, word, quality);
+                end = end.max(reach);
+                match placed {
+                    Placed::New => {}
+                    Placed::Corrected => {
+                        arrivals.superseded.push((plan.id, id, slot as u32, time));
+                    }
+                    Placed::Duplicate => {
+                        duplicates += 1;
+                        mask[slot / 64] &= !bit;
+                    }
+                }
+            }
+        }
+        if made || mask.iter().any(|word| *word != 0) {
+            self.mark(asset, (at, end), made, appended, mask);
+        }
+        arrivals.row(i, mask, duplicates, 0);
     }
 
     /// The index of an asset. Settles, before its first row of an epoch, which points are late.
@@ -192,7 +248,7 @@ impl TypeState {
         let index = self.index[at] as usize;
         let asset = &mut self.assets[index];
         if !asset.opened {
-            let newest = self.series[index].newest(&plan.rows);
+            let newest = self.series[index].newest();
             asset.limit = newest.map_or(NEVER, |newest| newest.saturating_sub(plan.hot_horizon));
             asset.opened = true;
             self.opened.push(index as u32);
@@ -222,7 +278,7 @@ impl TypeState {
             let mut span = self.spare.pop().unwrap_or_default();
             span.touched.clear();
             span.touched.resize(width, 0);
-            (span.asset, span.start, span.end) = (asset, at, end);
+            (span.asset, span.start, span.end, span.staged) = (asset, at, end, None);
             self.spans.push(span);
             self.assets[asset].span = Some(index as u32);
             self.assets[asset].appended = true;
@@ -247,42 +303,65 @@ impl TypeState {
     pub(super) fn reassess(&mut self, names: &Names, out: &mut Changes) {
         let era = Arc::clone(&self.era);
         let plan = &era.plan;
-        let (mut tables, mut said) = (Tables::new(plan), Said::default());
+        let (mut tables, mut said) = (Tables::new(plan, self.spans.len()), Said::default());
         self.rebuild_behind(names, &mut tables, &mut said, out);
         let mut spans = std::mem::take(&mut self.spans);
+        let mut staged = std::mem::take(&mut self.staged);
         let mut failures = Vec::new();
-        evaluate(plan, &mut spans, &mut self.series, &mut failures);
+        let mut rows = SpanRows { series: &mut self.series, staged: &mut staged };
+        evaluate(plan, &mut spans, &mut rows, &mut failures);
         self.tell_failures(failures, names, &mut said);
-        let passed = self.passed();
+        let stride = plan.rows.stride;
         for span in &spans {
             let asset = &mut self.assets[span.asset];
             let series = &mut self.series[span.asset];
-            let run = (span.start, span.end, passed);
-            asset.log.restep(plan, &era.states, series, run, &mut self.steps);
-            let about = (&self.steps, names.get(asset.id));
-            if !plan.events.is_empty() {
-                let looked_at_all = about.0.end == series.len(&plan.rows);
-                let to =
-                    if looked_at_all { i64::MAX } else { series.time(&plan.rows, about.0.end) };
-                asset.take_back((series.time(&plan.rows, span.start), to), &mut said);
-                asset.tell_events(plan, series, about, &mut said);
-            }
-            if about.0.levels_differ() {
-                Asset::tell_closed(plan, about, &mut said);
-                asset.tell_levels(&era, about.1, &mut said, out);
-            }
-            asset.roll_up(&era, series, span);
-            asset.newest_points(&era, series, span);
-            asset.hand_out(&era, series, &mut tables, out);
-            asset.forget(&era, series);
             asset.span = None;
-            if self.steps.moved {
-                self.set_alarm(span.asset);
+            let row = span.staged.map(|at| &staged[at * stride..(at + 1) * stride]);
+            if let (Some(row), Some((since, resting))) = (row, asset.resting)
+                && since < plan.rows.time(row)
+                && plan.keeps(resting, row)
+            {
+                debug_assert!(asset.log.rests(plan, &era.states, row));
+                asset.append(&era, row, &mut tables, out);
+                series.push(&plan.rows, row);
+                asset.forget(&era, series);
+                continue;
             }
+            if let Some(row) = row {
+                series.push(&plan.rows, row);
+            }
+            self.look_again(&era, span, names, (&mut tables, &mut said, out));
         }
         tables.finish(out);
         said.finish(out);
         self.spare.append(&mut spans);
+        staged.clear();
+        self.staged = staged;
+    }
+
+    /// Lets everything look at the rows of a span, all of which are in the series.
+    fn look_again(&mut self, era: &Era, span: &Span, names: &Names, (tables, said, out): Ears<'_>) {
+        let plan = &era.plan;
+        let run = (span.start, span.end, self.passed());
+        let asset = &mut self.assets[span.asset];
+        let series = &mut self.series[span.asset];
+        asset.log.restep(plan, &era.states, series, run, &mut self.steps);
+        let about = (&self.steps, names.get(asset.id));
+        if !plan.events.is_empty() {
+            let looked_at_all = about.0.end == series.len();
+            let to = if looked_at_all { i64::MAX } else { series.time(&plan.rows, about.0.end) };
+            asset.take_back((series.time(&plan.rows, span.start), to), said);
+            asset.tell_events(plan, series, about, said);
+        }
+        if about.0.levels_differ() {
+            Asset::tell_closed(plan, about, said);
+            asset.tell_levels(era, about.1, said, out);
+        }
+        asset.roll_up(era, series, span);
+        asset.newest_points(era, series, span);
+        asset.hand_out(era, series.row(&plan.rows, series.len() - 1), tables, out);
+        asset.forget(era, series);
+        self.set_alarm(span.asset);
     }
 
     pub(super) fn tell_failures(&mut self, failures: Vec<Failure>, names: &Names, said: &mut Said) {

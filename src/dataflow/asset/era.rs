@@ -104,7 +104,7 @@ impl<'a> Past<'a> {
         let of = |era: &Era, series: &Series| {
             let layout = &era.plan.rows;
             let at = series.position(layout, time).max(series.first());
-            (at < series.len(layout)).then(|| series.time(layout, at))
+            (at < series.len()).then(|| series.time(layout, at))
         };
         let earlier = self.segments.iter().find_map(|segment| of(&segment.era, &segment.series));
         earlier.or_else(|| of(self.now, series))
@@ -122,7 +122,7 @@ impl Segment {
     pub fn next(&self, era: Arc<Era>) -> Self {
         let (old, new) = (&self.era, &era);
         let layout = &new.plan.rows;
-        let last = self.series.row(&old.plan.rows, self.series.len(&old.plan.rows) - 1);
+        let last = self.series.row(&old.plan.rows, self.series.len() - 1);
         let mut series = Series::default();
         let (base, _) = series.row_at(layout, old.plan.rows.time(last));
         for slot in 0..new.plan.layout.slots.len() {
@@ -140,7 +140,7 @@ impl Segment {
 
     /// Whether there are no rows at all, not even one to be held from.
     pub fn is_gone(&self) -> bool {
-        self.series.len(&self.era.plan.rows) == 0
+        self.series.len() == 0
     }
 
     /// The event time before which nothing is known row by row.

@@ -1,13 +1,10 @@
 //! Runs a plan's expressions over the rows that need it: one column a metric, all assets at once.
 
-use super::plan::Plan;
+use super::columns::{Columns, Results};
+use super::plan::{DerivedPlan, Plan};
+use super::row::RowLayout;
 use super::series::Series;
-use crate::expr::Compiled;
-use crate::model::{DataType, Quality, Symbol};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder,
-};
-use arrow::datatypes::{Float64Type, Int64Type};
+use crate::model::Quality;
 use std::sync::Arc;
 
 /// A run of rows of one asset whose expressions must be evaluated.
@@ -21,6 +18,49 @@ pub struct Span {
     pub end: usize,
     /// Metrics with a point that came, changed or went, as a mask.
     pub touched: Vec<u64>,
+    /// The only row, when it is not yet behind the newest one of the series: its number among the
+    /// staged rows.
+    pub staged: Option<usize>,
+}
+
+/// The rows of all spans. Staged ones lie side by side, and so most rows of an epoch do: those of
+/// the series are far from each other.
+pub struct SpanRows<'a> {
+    pub series: &'a mut [Series],
+    pub staged: &'a mut [u64],
+}
+
+impl SpanRows<'_> {
+    /// Row `i` of a span's asset.
+    pub fn row(&self, layout: &RowLayout, span: &Span, i: usize) -> &[u64] {
+        match span.staged {
+            Some(at) => &self.staged[at * layout.stride..(at + 1) * layout.stride],
+            None => self.series[span.asset].row(layout, i),
+        }
+    }
+
+    fn row_mut(&mut self, layout: &RowLayout, span: &Span, i: usize) -> &mut [u64] {
+        match span.staged {
+            Some(at) => &mut self.staged[at * layout.stride..(at + 1) * layout.stride],
+            None => self.series[span.asset].row_mut(layout, i),
+        }
+    }
+
+    /// What a metric without a point in row `i` holds from the row before.
+    fn held(
+        &self,
+        layout: &RowLayout,
+        span: &Span,
+        i: usize,
+        slot: usize,
+    ) -> Option<(u64, Quality)> {
+        let series = &self.series[span.asset];
+        match i {
+            0 if series.base => layout.as_of(series.row(layout, 0), slot),
+            0 => None,
+            _ => layout.as_of(series.row(layout, i - 1), slot),
+        }
+    }
 }
 
 /// A failed evaluation that came or went.
@@ -37,103 +77,104 @@ pub struct Failure {
 }
 
 /// Evaluates derived metrics, inputs first, and then the rules' expressions, into the rows.
-pub fn evaluate(
-    plan: &Plan,
-    spans: &mut [Span],
-    series: &mut [Series],
-    failures: &mut Vec<Failure>,
-) {
+pub fn evaluate(plan: &Plan, spans: &mut [Span], rows: &mut SpanRows, failures: &mut Vec<Failure>) {
+    if plan.derived.is_empty() && plan.hidden.is_empty() {
+        return;
+    }
+    let mut columns = Columns::gather(plan, &plan.read, spans, rows);
     for (index, derived) in plan.derived.iter().enumerate() {
-        let results = run(plan, &derived.expr, spans, series);
-        let source: Arc<str> = plan.layout.slots[derived.slot].name.as_str().into();
-        let mut at = 0;
-        for span in spans.iter_mut() {
-            let rows = &mut series[span.asset];
-            let first = at;
-            at += span.end - span.start;
-            let (mut changed, mut reach) = (false, span.end);
-            for i in span.start..span.end {
-                let result = &results[first + i - span.start];
-                changed |= put(
-                    plan,
-                    derived.slot,
-                    &derived.trigger,
-                    rows,
-                    i,
-                    result,
-                    derived.expr.inputs(),
-                );
-                let failure = result.as_ref().err();
-                report(
-                    plan,
-                    rows.row_mut(&plan.rows, i),
-                    (span.asset, index),
-                    &source,
-                    failure,
-                    failures,
-                );
-            }
-            if span.end < rows.len(&plan.rows) {
-                reach = reach.max(rows.hold(&plan.rows, span.end - 1, derived.slot));
-            }
-            if changed {
-                span.touched[derived.slot / 64] |= 1 << (derived.slot % 64);
-                span.end = reach;
-            }
+        if derive(plan, (index, derived), &mut columns, spans, rows, failures) {
+            // Spans became longer: late values are held by rows that were not looked at.
+            let known = plan.derived[..=index].iter().map(|derived| derived.slot);
+            let slots: Vec<usize> = plan.read.iter().copied().chain(known).collect();
+            columns = Columns::gather(plan, &slots, spans, rows);
         }
     }
-    for (index, hidden) in plan.hidden.iter().enumerate() {
-        let results = run(plan, &hidden.expr, spans, series);
-        let mut results = results.into_iter();
-        for span in spans.iter() {
-            let rows = &mut series[span.asset];
-            for i in span.start..span.end {
-                let result = results.next().unwrap_or(Ok(None));
-                let row = rows.row_mut(&plan.rows, i);
-                plan.rows.set_hidden(row, index, result.as_ref().copied().unwrap_or(None));
+    let mut results: Vec<Results> =
+        plan.hidden.iter().map(|hidden| columns.evaluate(&hidden.expr)).collect();
+    for span in spans.iter() {
+        for i in span.start..span.end {
+            let row = rows.row_mut(&plan.rows, span, i);
+            for (index, (hidden, results)) in plan.hidden.iter().zip(&mut results).enumerate() {
+                let result = results.next_row();
+                plan.set_input(row, hidden.to, result.as_ref().copied().unwrap_or(None));
                 let at = (span.asset, plan.derived.len() + index);
-                report(plan, row, at, &hidden.source, result.as_ref().err(), failures);
+                report(plan, row, at, &hidden.source, result.err(), failures);
             }
         }
     }
 }
 
-/// The result of an expression in one row: a word, nothing, or why it failed.
-type Cell = Result<Option<u64>, Arc<str>>;
+/// Evaluates a derived metric. Returns whether a span grew.
+fn derive(
+    plan: &Plan,
+    (index, derived): (usize, &DerivedPlan),
+    columns: &mut Columns,
+    spans: &mut [Span],
+    rows: &mut SpanRows,
+    failures: &mut Vec<Failure>,
+) -> bool {
+    let layout = &plan.rows;
+    let mut results = columns.evaluate(&derived.expr);
+    let (mut words, mut missing) = (Vec::with_capacity(columns.rows()), Vec::new());
+    let mut grew = false;
+    for span in spans {
+        let mut changed = false;
+        for i in span.start..span.end {
+            let result = results.next_row();
+            changed |=
+                put(plan, derived, rows, (span, i), result.as_ref().copied().unwrap_or(None));
+            let row = rows.row_mut(layout, span, i);
+            let source = &plan.names[derived.slot];
+            report(plan, row, (span.asset, index), source, result.err(), failures);
+            let usable = layout.usable(row, derived.slot);
+            if usable.is_none() {
+                missing.push(words.len());
+            }
+            words.push(usable.unwrap_or(0));
+        }
+        let series = &mut rows.series[span.asset];
+        if span.end < series.len() {
+            let reach = series.hold(layout, span.end - 1, derived.slot);
+            if changed && reach > span.end {
+                span.end = reach;
+                grew = true;
+            }
+        }
+        if changed {
+            span.touched[derived.slot / 64] |= 1 << (derived.slot % 64);
+        }
+    }
+    columns.put(plan, derived.slot, words, &missing);
+    grew
+}
 
 /// Puts a derived value into row `i`. Returns whether the row's own point changed.
 fn put(
     plan: &Plan,
-    slot: usize,
-    trigger: &[u64],
-    rows: &mut Series,
-    i: usize,
-    result: &Cell,
-    inputs: &[usize],
+    derived: &DerivedPlan,
+    rows: &mut SpanRows,
+    (span, i): (&Span, usize),
+    value: Option<u64>,
 ) -> bool {
-    let layout = &plan.rows;
-    let row = rows.row(layout, i);
-    let was = layout.is_fresh(row, slot).then(|| layout.as_of(row, slot));
-    let triggered = layout.fresh(row).iter().zip(trigger).any(|(fresh, want)| fresh & want != 0);
-    let value = result.as_ref().ok().copied().flatten().filter(|_| triggered);
-    let now = value.map(|value| {
-        let qualities = inputs.iter().map(|input| layout.quality(row, *input));
+    let (layout, slot) = (&plan.rows, derived.slot);
+    let row = rows.row_mut(layout, span, i);
+    let was = layout.is_fresh(row, slot).then(|| layout.as_of(row, slot)).flatten();
+    let fresh = layout.fresh(row).iter().zip(&derived.trigger);
+    let triggered = fresh.into_iter().any(|(fresh, wanted)| fresh & wanted != 0);
+    let now = value.filter(|_| triggered).map(|value| {
+        let inputs = derived.expr.inputs().iter();
+        let qualities = inputs.map(|input| layout.quality(row, *input));
         (value, qualities.fold(Quality::GOOD, Quality::worst))
     });
     match now {
-        Some((value, quality)) => {
-            layout.set_point(rows.row_mut(layout, i), slot, value, quality);
-        }
+        Some((value, quality)) => layout.set_point(row, slot, value, quality),
         None => {
-            let held = match i {
-                0 if rows.base => layout.as_of(row, slot),
-                0 => None,
-                _ => layout.as_of(rows.row(layout, i - 1), slot),
-            };
-            layout.set_held(rows.row_mut(layout, i), slot, held);
+            let held = rows.held(layout, span, i, slot);
+            layout.set_held(rows.row_mut(layout, span, i), slot, held);
         }
     }
-    was.flatten() != now
+    was != now
 }
 
 /// Books a failure that came, or one that went.
@@ -142,7 +183,7 @@ fn report(
     row: &mut [u64],
     (asset, expression): (usize, usize),
     source: &Arc<str>,
-    failure: Option<&Arc<str>>,
+    failure: Option<Arc<str>>,
     failures: &mut Vec<Failure>,
 ) {
     let was = plan.rows.errors(row) >> expression.min(63) & 1 == 1;
@@ -152,72 +193,7 @@ fn report(
             asset,
             source: Arc::clone(source),
             time: plan.rows.time(row),
-            message: failure.cloned(),
+            message: failure,
         });
-    }
-}
-
-/// Evaluates over all spans at once; rows that cannot be computed do not spoil the others.
-fn run(plan: &Plan, expr: &Compiled, spans: &[Span], series: &[Series]) -> Vec<Cell> {
-    let count = spans.iter().map(|span| span.end - span.start).sum();
-    let columns: Vec<ArrayRef> =
-        expr.inputs().iter().map(|slot| gather(plan, *slot, spans, count, series)).collect();
-    let (values, failures) = expr.evaluate_rows(&columns, count);
-    let mut cells: Vec<Cell> = words(&values).map(Ok).collect();
-    for (row, error) in failures {
-        cells[row] = Err(error.to_string().into());
-    }
-    cells
-}
-
-fn gather(plan: &Plan, slot: usize, spans: &[Span], count: usize, series: &[Series]) -> ArrayRef {
-    let layout = &plan.rows;
-    let each = |push: &mut dyn FnMut(Option<u64>)| {
-        for span in spans {
-            let rows = &series[span.asset];
-            for i in span.start..span.end {
-                push(layout.usable(rows.row(layout, i), slot));
-            }
-        }
-    };
-    match plan.layout.slots[slot].data_type {
-        DataType::Double => {
-            let mut column = Float64Builder::with_capacity(count);
-            each(&mut |word| column.append_option(word.map(f64::from_bits)));
-            Arc::new(column.finish())
-        }
-        DataType::Integer => {
-            let mut column = Int64Builder::with_capacity(count);
-            each(&mut |word| column.append_option(word.map(|word| word as i64)));
-            Arc::new(column.finish())
-        }
-        DataType::Bool => {
-            let mut column = BooleanBuilder::with_capacity(count);
-            each(&mut |word| column.append_option(word.map(|word| word != 0)));
-            Arc::new(column.finish())
-        }
-        DataType::String => {
-            let mut column = StringBuilder::with_capacity(count, count * 8);
-            each(&mut |word| column.append_option(word.map(|word| Symbol(word as u32).text())));
-            Arc::new(column.finish())
-        }
-    }
-}
-
-/// The values of a result as words.
-fn words(array: &ArrayRef) -> Box<dyn Iterator<Item = Option<u64>> + '_> {
-    use arrow::datatypes::DataType as Arrow;
-    match array.data_type() {
-        Arrow::Float64 => {
-            Box::new(array.as_primitive::<Float64Type>().iter().map(|x| x.map(f64::to_bits)))
-        }
-        Arrow::Int64 => {
-            Box::new(array.as_primitive::<Int64Type>().iter().map(|x| x.map(|x| x as u64)))
-        }
-        Arrow::Boolean => Box::new(array.as_boolean().iter().map(|x| x.map(u64::from))),
-        Arrow::Utf8 => {
-            Box::new(array.as_string::<i32>().iter().map(|x| x.map(|x| u64::from(Symbol::of(x).0))))
-        }
-        _ => Box::new(std::iter::repeat_n(None, array.len())),
     }
 }

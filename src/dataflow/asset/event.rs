@@ -102,6 +102,18 @@ impl EventPlan {
         self.hold_for > 0 && self.edge == Edge::Rising
     }
 
+    /// Whether the condition held last; `None` while it has to hold for longer.
+    pub fn resting(&self, state: &[i64]) -> Option<bool> {
+        (state[1] == NEVER).then_some(state[0] & CONDITION != 0)
+    }
+
+    /// Whether [`EventPlan::step`] would leave the state as it is.
+    pub fn rests(&self, state: &[i64], t: i64, condition: bool) -> bool {
+        let pending = state[1] != NEVER;
+        condition == (state[0] & CONDITION != 0)
+            && !(pending && (!condition || state[1].saturating_add(self.hold_for) <= t))
+    }
+
     /// When the rule fired last, and whether that was suppressed.
     pub fn fired(state: &[i64]) -> Option<(i64, bool)> {
         (state[2] != NEVER).then_some((state[2], state[0] & SUPPRESSED != 0))

@@ -81,7 +81,7 @@ impl RulePlan {
             };
             let slot = match input {
                 Input::Metric(slot) => Some(compiler.slot(slot).clone()),
-                Input::Hidden(_) => None,
+                Input::Number(_) | Input::Condition(_) => None,
             };
             let unslotted = if compared { DataType::Double } else { DataType::Bool };
             let data_type = slot.as_ref().map_or(unslotted, |slot| slot.data_type);
@@ -133,6 +133,40 @@ impl RulePlan {
                 }
             }
         });
+    }
+
+    /// Whether [`RulePlan::step`] would leave the state as it is.
+    pub fn rests(&self, state: &[i64], t: i64, value: Option<u64>) -> bool {
+        if (0..2).any(|i| self.deadline(state, i).is_some_and(|at| at <= t)) {
+            return false;
+        }
+        let Some(word) = value else { return true };
+        let rests = |i: usize| {
+            let phase = state[2 + i * LEVEL_WORDS];
+            self.levels[i].as_ref().is_none_or(|level| level.rests(phase, self.data_type, word))
+        };
+        state[1] != NEVER && rests(0) && rests(1)
+    }
+
+    /// Which levels are active, as bits; `None` while one is pending or no value was seen.
+    pub fn resting(&self, state: &[i64]) -> Option<u64> {
+        let mut bits = 0;
+        for i in 0..2 {
+            match state[2 + i * LEVEL_WORDS] {
+                NORMAL => {}
+                ACTIVE => bits |= 1 << i,
+                _ => return None,
+            }
+        }
+        (state[1] != NEVER).then_some(bits)
+    }
+
+    /// Whether a value leaves the levels as they are, of which those with a bit are active.
+    pub fn keeps(&self, bits: u64, word: u64) -> bool {
+        self.levels.iter().enumerate().all(|(i, level)| {
+            let phase = if bits >> i & 1 == 1 { ACTIVE } else { NORMAL };
+            level.as_ref().is_none_or(|level| level.rests(phase, self.data_type, word))
+        })
     }
 
     /// Level (0 normal, 1 warning, 2 critical), since, transitions.
@@ -196,6 +230,16 @@ impl LevelPlan {
             _ => Condition::True,
         };
         Self { condition, on_delay: level.on_delay.0, off_delay: level.off_delay.0 }
+    }
+
+    /// Whether [`LevelPlan::observe`] would leave the level as it is.
+    fn rests(&self, phase: i64, data_type: DataType, word: u64) -> bool {
+        let (enter, exit) = self.condition.test(data_type, word);
+        match phase {
+            NORMAL => !enter,
+            PENDING_ON | ACTIVE => !exit,
+            _ => exit,
+        }
     }
 
     fn observe(&self, level: &mut [i64], t: i64, data_type: DataType, word: u64) {

@@ -13,6 +13,7 @@ mod plan;
 mod row;
 mod series;
 mod era;
+mod columns;
 mod evaluate;
 mod level;
 mod event;

@@ -17,6 +17,8 @@ pub struct Plan {
     pub(super) key: Arc<str>,
     pub(super) version: u32,
     pub(super) layout: Layout,
+    /// The names of the metrics, by slot.
+    pub(super) names: Vec<Arc<str>>,
     pub(super) rows: RowLayout,
     /// Microseconds behind the newest event time; see [`crate::catalog::asset_type::TimeRules`].
     pub(super) hot_horizon: i64,
@@ -25,6 +27,8 @@ pub struct Plan {
     pub(super) derived: Vec<DerivedPlan>,
     /// Expressions of rules: their values stand behind the metrics in each row.
     pub(super) hidden: Vec<HiddenPlan>,
+    /// The measured metrics that expressions read, ascending.
+    pub(super) read: Vec<usize>,
     pub(super) numeric: Vec<usize>,
     pub(super) windows: Vec<Window>,
     pub(super) rules: Vec<RulePlan>,
@@ -47,13 +51,18 @@ pub(super) struct HiddenPlan {
     /// The rule, for the `errors` view.
     pub source: Arc<str>,
     pub expr: Compiled,
+    /// Where its value stands.
+    pub to: Input,
 }
 
 /// Where a rule's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Input {
     Metric(usize),
-    Hidden(usize),
+    /// The result of an expression: a number.
+    Number(usize),
+    /// The result of an expression: true or false.
+    Condition(usize),
 }
 
 /// Why a document gives no plan. The catalog refuses such documents, so that this tells a bug or
@@ -96,6 +105,8 @@ pub(super) struct Compiler<'a> {
     layout: Layout,
     scope: Scope,
     hidden: Vec<HiddenPlan>,
+    numbers: usize,
+    conditions: usize,
 }
 
 impl Plan {
@@ -108,19 +119,33 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         let layout = Layout::of(document);
         let fields = layout.slots.iter().map(|slot| (slot.name.clone(), slot.data_type)).collect();
-        let mut compiler = Compiler { key, layout, scope: Scope { fields }, hidden: Vec::new() };
+        let mut compiler = Compiler {
+            key,
+            layout,
+            scope: Scope { fields },
+            hidden: Vec::new(),
+            numbers: 0,
+            conditions: 0,
+        };
         let derived = compiler.derived(document)?;
         let rules = RulePlan::compile_all(document, &mut compiler)?;
         let events = EventPlan::compile_all(document, &mut compiler)?;
         let health = HealthPlan::compile(document, &mut compiler)?;
-        let Compiler { layout, hidden, .. } = compiler;
+        let Compiler { layout, hidden, numbers, conditions, .. } = compiler;
         let holds = health.as_ref().map_or(0, HealthPlan::holds);
-        let rows =
-            RowLayout::new(layout.slots.len(), hidden.len(), rules.len(), events.len(), holds);
+        let metrics = layout.slots.len();
+        let rows = RowLayout::new(metrics, (numbers, conditions), rules.len(), events.len(), holds);
+        let exprs = derived.iter().map(|derived| &derived.expr);
+        let exprs = exprs.chain(hidden.iter().map(|hidden| &hidden.expr));
+        let mut read: Vec<usize> = exprs.flat_map(|expr| expr.inputs().iter().copied()).collect();
+        read.retain(|slot| *slot < layout.measured);
+        read.sort_unstable();
+        read.dedup();
         Ok(Self {
             id,
             key: key.into(),
             version,
+            names: layout.slots.iter().map(|slot| slot.name.as_str().into()).collect(),
             numeric: layout.numeric(),
             windows: document.windows(),
             hot_horizon: document.time.hot_horizon.0,
@@ -129,6 +154,7 @@ impl Plan {
             layout,
             derived,
             hidden,
+            read,
             rules,
             events,
             health,
@@ -138,6 +164,11 @@ impl Plan {
     /// The number of measured metrics: the slots of the [`crate::model::Rows`] it takes.
     pub fn measured(&self) -> usize {
         self.layout.measured
+    }
+
+    /// The mask of a row in which all measured metrics have points.
+    pub(super) fn measured_mask(&self) -> Vec<u64> {
+        mask_of(0..self.measured(), self.measured())
     }
 }
 
@@ -159,8 +190,16 @@ impl Compiler<'_> {
     /// Adds an expression of a rule.
     pub fn hidden(&mut self, rule: &str, source: Source, want: Want) -> Result<Input, PlanError> {
         let expr = self.expression(rule, source, want)?;
-        self.hidden.push(HiddenPlan { source: rule.into(), expr });
-        Ok(Input::Hidden(self.hidden.len() - 1))
+        let to = match want {
+            Want::Condition => Input::Condition(self.conditions),
+            Want::Number(_) | Want::Value(_) => Input::Number(self.numbers),
+        };
+        match to {
+            Input::Condition(_) => self.conditions += 1,
+            _ => self.numbers += 1,
+        }
+        self.hidden.push(HiddenPlan { source: rule.into(), expr, to });
+        Ok(to)
     }
 
     fn expression(&self, place: &str, source: Source, want: Want) -> Result<Compiled, PlanError> {
@@ -177,16 +216,13 @@ impl Compiler<'_> {
         for (name, derived) in &document.transformation_engine.derived {
             let slot = self.metric(name, name)?;
             let expr = self.expression(name, source_of(derived), want(derived.data_type))?;
-            let triggers = match &derived.trigger {
+            let triggers: Vec<usize> = match &derived.trigger {
                 None => expr.inputs().to_vec(),
                 Some(names) => {
                     names.iter().map(|n| self.metric(name, n)).collect::<Result<_, _>>()?
                 }
             };
-            let mut trigger = vec![0; mask_words(self.layout.slots.len())];
-            for slot in triggers {
-                trigger[slot / 64] |= 1 << (slot % 64);
-            }
+            let trigger = mask_of(triggers, self.layout.slots.len());
             waiting.push(DerivedPlan { slot, expr, trigger });
         }
         let mut ordered: Vec<DerivedPlan> = Vec::with_capacity(waiting.len());
@@ -208,6 +244,15 @@ impl Compiler<'_> {
         }
         Ok(ordered)
     }
+}
+
+/// A mask for so many slots, with the bits of these.
+pub(super) fn mask_of(slots: impl IntoIterator<Item = usize>, of: usize) -> Vec<u64> {
+    let mut mask = vec![0; mask_words(of)];
+    for slot in slots {
+        mask[slot / 64] |= 1 << (slot % 64);
+    }
+    mask
 }
 
 fn source_of(derived: &Derived) -> Source<'_> {

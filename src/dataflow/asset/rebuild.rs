@@ -7,12 +7,12 @@
 use super::assess::TypeState;
 use super::changes::{Changes, Names};
 use super::era::{Era, Segment};
-use super::evaluate::{Span, evaluate};
+use super::evaluate::{Span, SpanRows, evaluate};
 use super::series::{Placed, Series};
 use super::single::{Asset, slots, tell_stays};
 use super::state::Steps;
 use super::tables::{Arrivals, Said, Tables};
-use crate::model::{Quality, Rows, mask_words};
+use crate::model::{Quality, mask_words};
 use std::sync::Arc;
 
 /// Where a rebuilt asset tells what is new.
@@ -24,11 +24,11 @@ impl TypeState {
     pub(super) fn place_behind(
         &mut self,
         index: usize,
-        rows: &Rows,
         i: usize,
         mask: &mut [u64],
-        arrivals: &mut Arrivals<'_>,
+        arrivals: &mut Arrivals,
     ) {
+        let rows = &arrivals.rows;
         let time = rows.times[i];
         let Some(era) = self.eras.iter().rfind(|era| era.from <= time).map(Arc::clone) else {
             return;
@@ -84,6 +84,7 @@ impl TypeState {
             return;
         }
         // All their rows are looked at.
+        behind.keys().for_each(|index| self.unstage(*index));
         self.spans.retain(|span| !behind.contains_key(&span.asset));
         for (at, span) in self.spans.iter().enumerate() {
             self.assets[span.asset].span = Some(at as u32);
@@ -104,6 +105,7 @@ impl TypeState {
         (tables, said, out): Ears<'_>,
     ) {
         let asset = &mut self.assets[index];
+        asset.resting = None;
         let name = Arc::clone(names.get(asset.id));
         let mut segments = std::mem::take(&mut asset.past);
         segments.push(Segment {
@@ -137,9 +139,10 @@ impl TypeState {
         let first = asset.first_time(&era, series, from).unwrap_or(current);
         asset.fold(&era, series, (first, i64::MAX), &touched);
         asset.settle(&era.plan, series);
-        let span = Span { asset: index, start: 0, end: 0, touched };
+        let span = Span { asset: index, touched, ..Span::default() };
         asset.newest_points(&era, series, &span);
-        asset.hand_out(&era, series, tables, out);
+        let row = series.row(&era.plan.rows, series.len() - 1);
+        asset.hand_out(&era, row, tables, out);
         self.set_alarm(index);
     }
 
@@ -155,7 +158,7 @@ impl TypeState {
     ) -> Vec<Segment> {
         let eras = self.eras.clone();
         let era_at = |time: i64| eras.iter().rposition(|era| era.from <= time).unwrap_or(0);
-        let mut first = segments.last().map_or(0, |last| last.series.len(&last.era.plan.rows));
+        let mut first = segments.last().map_or(0, |last| last.series.len());
         let mut open =
             |to: usize, this: &mut Self, segments: &mut Vec<Segment>, said: &mut Said| {
                 let Some(last) = segments.last() else {
@@ -180,7 +183,7 @@ impl TypeState {
                 }
             };
         for (source, rows) in cut {
-            for i in rows.first()..rows.len(&source.plan.rows) {
+            for i in rows.first()..rows.len() {
                 let row = rows.row(&source.plan.rows, i);
                 let time = source.plan.rows.time(row);
                 let fresh = source.plan.rows.fresh(row);
@@ -223,7 +226,7 @@ impl TypeState {
         said: &mut Said,
     ) {
         let (plan, states) = (&segment.era.plan, &segment.era.states);
-        let end = segment.series.len(&plan.rows);
+        let end = segment.series.len();
         if first >= end {
             return;
         }
@@ -231,8 +234,8 @@ impl TypeState {
         let mut failures = Vec::new();
         evaluate(
             plan,
-            &mut [Span { asset: 0, start: first, end, touched }],
-            std::slice::from_mut(&mut segment.series),
+            &mut [Span { asset: 0, start: first, end, touched, staged: None }],
+            &mut SpanRows { series: std::slice::from_mut(&mut segment.series), staged: &mut [] },
             &mut failures,
         );
         failures.iter_mut().for_each(|failure| failure.asset = index);
@@ -246,7 +249,7 @@ impl TypeState {
     /// none.
     fn put_back(&mut self, index: usize, mut segments: Vec<Segment>) -> Option<i64> {
         let current = segments.pop()?;
-        let newest = current.series.newest(&current.era.plan.rows);
+        let newest = current.series.newest();
         self.series[index] = current.series;
         self.assets[index].log = current.log;
         self.assets[index].past = segments;

@@ -34,14 +34,13 @@ impl Windows {
     pub fn append(&mut self, plan: &Plan, window: Window, row: &[u64]) {
         let time = plan.rows.time(row);
         let open = self.at(plan, time - time.rem_euclid(window.size().0));
-        let mut any = false;
-        for (k, slot) in plan.numeric.iter().enumerate() {
+        let (stats, _) = open.words[1..].as_chunks_mut();
+        for (stat, slot) in stats.iter_mut().zip(&plan.numeric) {
             if let Some(x) = point(plan, row, *slot) {
-                add(&mut open.words[1 + k * STAT_WORDS..], x);
-                any = true;
+                add(stat, x);
+                open.dirty = true;
             }
         }
-        open.dirty |= any;
     }
 
     /// Folds the touched metrics anew in all windows that overlap `[from, to]`. These are the
@@ -122,9 +121,10 @@ impl Windows {
         let Ok(at) = self.open.binary_search_by_key(&start, |open| open.start) else { return };
         let width = plan.numeric.len() * STAT_WORDS;
         let folded = self.open[at].folded.get_or_insert_with(|| vec![0; width]);
-        for (k, slot) in plan.numeric.iter().enumerate() {
+        let (stats, _) = folded.as_chunks_mut();
+        for (stat, slot) in stats.iter_mut().zip(&plan.numeric) {
             if let Some(x) = point(plan, row, *slot) {
-                add(&mut folded[k * STAT_WORDS..], x);
+                add(stat, x);
             }
         }
     }
@@ -135,9 +135,9 @@ impl Windows {
         let size = plan.windows[at].size().0;
         let width = plan.numeric.len() * STAT_WORDS;
         for open in self.open.iter_mut().filter(|open| open.start + size > limit) {
-            for (k, slot) in plan.numeric.iter().enumerate() {
-                let folded = open.folded.get_or_insert_with(|| vec![0; width]);
-                let stat = &mut folded[k * STAT_WORDS..][..STAT_WORDS];
+            let folded = open.folded.get_or_insert_with(|| vec![0; width]);
+            let (stats, _) = folded.as_chunks_mut();
+            for (stat, slot) in stats.iter_mut().zip(&plan.numeric) {
                 add_past(past, at, (open.start, open.start + size), *slot, stat);
             }
         }
@@ -220,7 +220,13 @@ impl OpenWindow {
 }
 
 /// Adds the points of a metric in past segments that lie in a range of times.
-fn add_past(past: Past<'_>, at: usize, (from, to): (i64, i64), slot: usize, stat: &mut [u64]) {
+fn add_past(
+    past: Past<'_>,
+    at: usize,
+    (from, to): (i64, i64),
+    slot: usize,
+    stat: &mut [u64; STAT_WORDS],
+) {
     for (segment, slot) in past.with(slot, Some(at)) {
         let (plan, series) = (&segment.era.plan, &segment.series);
         let first = series.position(&plan.rows, from).max(series.first());
@@ -240,17 +246,16 @@ fn point(plan: &Plan, row: &[u64], slot: usize) -> Option<f64> {
     plan.layout.slots[slot].data_type.number(plan.rows.usable(row, slot)?)
 }
 
-fn add(stat: &mut [u64], x: f64) {
-    let [sum, min, max] = [1, 2, 3].map(|i| f64::from_bits(stat[i]));
-    if stat[0] == 0 {
-        stat[2] = x.to_bits();
-        stat[3] = x.to_bits();
-        stat[4] = x.to_bits();
+fn add(stat: &mut [u64; STAT_WORDS], x: f64) {
+    let [count, sum, min, max, first, last] = stat;
+    let x_bits = x.to_bits();
+    if *count == 0 {
+        (*min, *max, *first) = (x_bits, x_bits, x_bits);
     } else {
-        stat[2] = min.min(x).to_bits();
-        stat[3] = max.max(x).to_bits();
+        *min = f64::from_bits(*min).min(x).to_bits();
+        *max = f64::from_bits(*max).max(x).to_bits();
     }
-    stat[0] += 1;
-    stat[1] = (sum + x).to_bits();
-    stat[5] = x.to_bits();
+    *count += 1;
+    *sum = (f64::from_bits(*sum) + x).to_bits();
+    *last = x_bits;
 }

@@ -1,10 +1,10 @@
 //! How a row of an asset's series lies in memory, and how the state behind it does.
 //!
 //! A row is everything about an asset at one event time, as 64-bit words:
-//! `event time | error bits | fresh mask | known mask | metric values | rule values | rule mask |
-//! qualities`. Values are *as of* the row's time: a metric without a point in the row has the
-//! value of its last point before. `fresh` has the bits of the metrics with a point of their own,
-//! `known` of those with any value so far.
+//! `event time | error bits | fresh mask | known mask | metric values | rule numbers | mask of them |
+//! rule conditions known | rule conditions true | qualities`. Values are *as of* the row's time: a
+//! metric without a point in the row has the value of its last point before. `fresh` has the bits
+//! of the metrics with a point of their own, `known` of those with any value so far.
 
 use crate::model::{Quality, mask_words};
 
@@ -16,8 +16,10 @@ pub const NEVER: i64 = i64::MIN;
 pub struct RowLayout {
     /// Metrics, measured and derived.
     pub metrics: usize,
-    /// Expressions of rules.
-    pub hidden: usize,
+    /// Expressions of rules that give numbers.
+    numbers: usize,
+    /// Expressions of rules that give true or false.
+    conditions: usize,
     mask: usize,
     /// Words a row.
     pub stride: usize,
@@ -34,11 +36,19 @@ const ERRORS: usize = 1;
 const MASKS: usize = 2;
 
 impl RowLayout {
-    /// The layout for these numbers of metrics, rule expressions, and stateful rules.
-    pub fn new(metrics: usize, hidden: usize, rules: usize, events: usize, holds: usize) -> Self {
+    /// The layout for these numbers of metrics, rule expressions (numbers and conditions), and
+    /// stateful rules.
+    pub fn new(
+        metrics: usize,
+        (numbers, conditions): (usize, usize),
+        rules: usize,
+        events: usize,
+        holds: usize,
+    ) -> Self {
         let mask = mask_words(metrics);
-        let stride = MASKS + 2 * mask + metrics + hidden + mask_words(hidden) + metrics.div_ceil(2);
-        Self { metrics, hidden, mask, stride, rules, events, holds }
+        let hidden = numbers + mask_words(numbers) + 2 * mask_words(conditions);
+        let stride = MASKS + 2 * mask + metrics + hidden + metrics.div_ceil(2);
+        Self { metrics, numbers, conditions, mask, stride, rules, events, holds }
     }
 
     /// The event time of a row.
@@ -95,24 +105,64 @@ impl RowLayout {
             .then(|| self.value(row, slot))
     }
 
-    /// The value of a rule's expression, when there is one.
-    pub fn hidden_value(&self, row: &[u64], index: usize) -> Option<u64> {
-        let mask = self.hidden_mask();
-        (row[mask + index / 64] >> (index % 64) & 1 == 1)
-            .then(|| row[self.values() + self.metrics + index])
+    /// The number of a rule's expression, when there is one.
+    pub fn number(&self, row: &[u64], index: usize) -> Option<u64> {
+        let mask = self.number_mask();
+        (row[mask + index / 64] >> (index % 64) & 1 == 1).then(|| row[self.numbers() + index])
     }
 
-    /// Sets the value of a rule's expression.
-    pub fn set_hidden(&self, row: &mut [u64], index: usize, value: Option<u64>) {
-        let (mask, bit) = (self.hidden_mask() + index / 64, 1 << (index % 64));
-        row[mask] = if value.is_some() { row[mask] | bit } else { row[mask] & !bit };
-        row[self.values() + self.metrics + index] = value.unwrap_or(0);
+    /// Sets the number of a rule's expression.
+    pub fn set_number(&self, row: &mut [u64], index: usize, value: Option<u64>) {
+        set_bit(&mut row[self.number_mask() + index / 64], index, value.is_some());
+        row[self.numbers() + index] = value.unwrap_or(0);
+    }
+
+    /// Whether a rule's condition is true (1) or not (0), when that is known.
+    pub fn condition(&self, row: &[u64], index: usize) -> Option<u64> {
+        let known = self.conditions() + index / 64;
+        let is_true = known + mask_words(self.conditions);
+        (row[known] >> (index % 64) & 1 == 1).then(|| row[is_true] >> (index % 64) & 1)
+    }
+
+    /// Sets a rule's condition.
+    pub fn set_condition(&self, row: &mut [u64], index: usize, value: Option<u64>) {
+        let known = self.conditions() + index / 64;
+        set_bit(&mut row[known], index, value.is_some());
+        let is_true = known + mask_words(self.conditions);
+        set_bit(&mut row[is_true], index, value.is_some_and(|word| word != 0));
     }
 
     /// Gives a metric a point of its own.
     pub fn set_point(&self, row: &mut [u64], slot: usize, value: u64, quality: Quality) {
         row[MASKS + slot / 64] |= 1 << (slot % 64);
         self.set_as_of(row, slot, Some((value, quality)));
+    }
+
+    /// Gives all of the first metrics points of their own, as many as there are words.
+    pub fn set_points(&self, row: &mut [u64], words: &[u64], quality: &[u32]) {
+        let count = words.len();
+        for mask in [MASKS, MASKS + self.mask] {
+            for (i, word) in row[mask..mask + mask_words(count)].iter_mut().enumerate() {
+                *word |= u64::MAX >> (64 - (count - 64 * i).min(64));
+            }
+        }
+        row[self.values()..self.values() + count].copy_from_slice(words);
+        let qualities = &mut row[self.qualities()..];
+        let (pairs, rest) = quality.as_chunks::<2>();
+        for (to, [low, high]) in qualities.iter_mut().zip(pairs) {
+            *to = u64::from(*low) | u64::from(*high) << 32;
+        }
+        if let [last] = rest {
+            let to = &mut qualities[pairs.len()];
+            *to = *to >> 32 << 32 | u64::from(*last);
+        }
+    }
+
+    /// Whether the metrics of the mask all have values, and no metric has any quality but good.
+    pub fn is_good(&self, row: &[u64], metrics: &[u64]) -> bool {
+        let known = &row[MASKS + self.mask..MASKS + 2 * self.mask];
+        known.iter().zip(metrics).all(|(known, wanted)| known & wanted == *wanted)
+            && row[self.qualities()..].iter().all(|word| *word == 0)
     }
 
     /// Lets a metric hold an earlier value, or none.
@@ -147,11 +197,24 @@ impl RowLayout {
         MASKS + 2 * self.mask
     }
 
-    fn hidden_mask(&self) -> usize {
-        self.values() + self.metrics + self.hidden
+    fn numbers(&self) -> usize {
+        self.values() + self.metrics
+    }
+
+    fn number_mask(&self) -> usize {
+        self.numbers() + self.numbers
+    }
+
+    fn conditions(&self) -> usize {
+        self.number_mask() + mask_words(self.numbers)
     }
 
     fn qualities(&self) -> usize {
-        self.hidden_mask() + mask_words(self.hidden)
+        self.conditions() + 2 * mask_words(self.conditions)
     }
+}
+
+fn set_bit(word: &mut u64, index: usize, to: bool) {
+    let bit = 1 << (index % 64);
+    *word = if to { *word | bit } else { *word & !bit };
 }

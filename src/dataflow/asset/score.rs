@@ -3,6 +3,7 @@
 use super::plan::{Compiler, Input, Plan, PlanError};
 use super::row::NEVER;
 use super::state::StateLayout;
+use super::tables::Tables;
 use crate::catalog::asset_type::AssetType;
 use crate::expr::{Source, Want};
 use crate::health::{self, Algorithm, Band, PartInput};
@@ -79,17 +80,18 @@ impl HealthPlan {
         2 + self.parts.len()
     }
 
-    /// Scores a row, given the state after it, into the words of the health table.
+    /// Scores a row, given the state after it: appends the words of the health table's row.
     pub fn score(
         &self,
         plan: &Plan,
         layout: &StateLayout,
         row: &[u64],
         state: Option<&[i64]>,
-        words: &mut Vec<u64>,
+        tables: &mut Tables,
     ) {
         let time = plan.rows.time(row);
-        let mut inputs = Vec::with_capacity(self.parts.len());
+        let Tables { inputs, parts, health, .. } = tables;
+        inputs.clear();
         for part in &self.parts {
             let guarded = part.when.is_some_and(|when| plan.input(row, when) != Some(1));
             let word = plan.input(row, part.input).filter(|_| !guarded);
@@ -102,11 +104,10 @@ impl HealthPlan {
             }
             inputs.push(input);
         }
-        let mut parts = vec![0.0; self.parts.len()];
-        let score = health::score(&self.algorithm, &inputs, &mut parts).unwrap_or(f64::NAN);
-        words.clear();
-        words.extend([time as u64, score.to_bits()]);
-        words.extend(parts.into_iter().map(f64::to_bits));
+        parts.resize(inputs.len(), 0.0);
+        let score = health::score(&self.algorithm, inputs, parts).unwrap_or(f64::NAN);
+        health.words.extend([time as u64, score.to_bits()]);
+        health.words.extend(parts.iter().map(|part| part.to_bits()));
     }
 
     /// The name of the band that a score is in; `unknown` for NaN.

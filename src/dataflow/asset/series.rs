@@ -4,9 +4,17 @@ use super::row::RowLayout;
 use crate::model::Quality;
 
 /// Rows of one asset, ascending by event time, no two at the same time.
+///
+/// They stand in a ring of rows: new ones come at the end and old ones go at the front, and
+/// neither moves the others.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     words: Vec<u64>,
+    /// Where in the ring row 0 stands, and how many rows there are.
+    head: usize,
+    len: usize,
+    /// The event time of the last row.
+    newest: i64,
     /// Whether row 0 is only there to be held from: its own points were folded away.
     pub base: bool,
 }
@@ -22,27 +30,32 @@ pub enum Placed {
     Corrected,
 }
 
+/// The fewest rows by which a full ring grows.
+const GROWTH: usize = 8;
+
 impl Series {
     /// No rows, with room for some. Assets that begin together would grow together, and all pay
     /// for it in one tick, so the room differs by the asset's id.
     pub fn of_asset(layout: &RowLayout, id: u32) -> Self {
-        let rows = 4 + id as usize % 4;
-        Self { words: Vec::with_capacity(rows * layout.stride), base: false }
+        let rows = GROWTH + id as usize % GROWTH;
+        Self { words: vec![0; rows * layout.stride], ..Self::default() }
     }
 
     /// The number of rows.
-    pub fn len(&self, layout: &RowLayout) -> usize {
-        self.words.len() / layout.stride
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// Row `i`.
     pub fn row(&self, layout: &RowLayout, i: usize) -> &[u64] {
-        &self.words[i * layout.stride..(i + 1) * layout.stride]
+        let at = self.at(layout, i);
+        &self.words[at..at + layout.stride]
     }
 
     /// Row `i`, to be changed.
     pub fn row_mut(&mut self, layout: &RowLayout, i: usize) -> &mut [u64] {
-        &mut self.words[i * layout.stride..(i + 1) * layout.stride]
+        let at = self.at(layout, i);
+        &mut self.words[at..at + layout.stride]
     }
 
     /// The event time of row `i`.
@@ -51,13 +64,13 @@ impl Series {
     }
 
     /// The newest event time.
-    pub fn newest(&self, layout: &RowLayout) -> Option<i64> {
-        self.len(layout).checked_sub(1).map(|last| self.time(layout, last))
+    pub fn newest(&self) -> Option<i64> {
+        (self.len > 0).then_some(self.newest)
     }
 
     /// The first row at or after a time.
     pub fn position(&self, layout: &RowLayout, time: i64) -> usize {
-        let (mut low, mut high) = (0, self.len(layout));
+        let (mut low, mut high) = (0, self.len);
         while low < high {
             let middle = (low + high) / 2;
             if self.time(layout, middle) < time {
@@ -72,28 +85,34 @@ impl Series {
     /// The row at a time, made when it is not there: a copy of its predecessor with nothing
     /// fresh. Returns its index and whether it was made.
     pub fn row_at(&mut self, layout: &RowLayout, time: i64) -> (usize, bool) {
-        let newest = self.newest(layout);
-        let index = match newest {
+        let index = match self.newest() {
             Some(newest) if time <= newest => self.position(layout, time),
-            _ => self.len(layout),
+            _ => self.len,
         };
-        if newest.is_some_and(|newest| time <= newest) && self.time(layout, index) == time {
+        if index < self.len && self.time(layout, index) == time {
             return (index, false);
         }
-        let (stride, at) = (layout.stride, index * layout.stride);
-        if index == self.len(layout) {
-            match index {
-                0 => self.words.resize(stride, 0),
-                _ => self.words.extend_from_within(at - stride..at),
-            }
-        } else {
-            self.words.splice(at..at, std::iter::repeat_n(0, stride));
-            if index > 0 {
-                self.words.copy_within(at - stride..at, at);
-            }
+        self.make_room(layout);
+        // The rows behind it move up by one.
+        for i in (index..self.len - 1).rev() {
+            self.copy(layout, i, i + 1);
+        }
+        match index {
+            0 => self.row_mut(layout, 0).fill(0),
+            _ => self.copy(layout, index - 1, index),
         }
         layout.succeed(self.row_mut(layout, index), time);
+        if index + 1 == self.len {
+            self.newest = time;
+        }
         (index, true)
+    }
+
+    /// Puts a row behind the newest one.
+    pub fn push(&mut self, layout: &RowLayout, row: &[u64]) {
+        self.make_room(layout);
+        self.newest = layout.time(row);
+        self.row_mut(layout, self.len - 1).copy_from_slice(row);
     }
 
     /// Puts a point into row `i` and lets later rows hold it, up to the metric's next point.
@@ -121,7 +140,7 @@ impl Series {
     pub fn hold(&mut self, layout: &RowLayout, i: usize, slot: usize) -> usize {
         let held = layout.as_of(self.row(layout, i), slot);
         let mut next = i + 1;
-        while next < self.len(layout) && !layout.is_fresh(self.row(layout, next), slot) {
+        while next < self.len && !layout.is_fresh(self.row(layout, next), slot) {
             layout.set_held(self.row_mut(layout, next), slot, held);
             next += 1;
         }
@@ -132,7 +151,14 @@ impl Series {
     pub fn split_off(&mut self, layout: &RowLayout, at: usize) -> Self {
         let base = self.base && at == 0;
         self.base &= !base;
-        Self { words: self.words.split_off(at * layout.stride), base }
+        let mut words = Vec::with_capacity((self.len - at) * layout.stride);
+        for i in at..self.len {
+            words.extend_from_slice(self.row(layout, i));
+        }
+        let (len, newest) = (self.len - at, self.newest);
+        self.len = at;
+        self.newest = if at == 0 { 0 } else { self.time(layout, at - 1) };
+        Self { words, head: 0, len, newest, base }
     }
 
     /// The first row with points of its own.
@@ -142,7 +168,65 @@ impl Series {
 
     /// Forgets the rows before `first`, which stays as the base.
     pub fn forget(&mut self, layout: &RowLayout, first: usize) {
-        self.words.drain(..first * layout.stride);
+        self.head = self.at(layout, first) / layout.stride;
+        self.len -= first;
         self.base = true;
+    }
+
+    /// Where the words of row `i` begin.
+    fn at(&self, layout: &RowLayout, i: usize) -> usize {
+        let at = (self.head + i) * layout.stride;
+        if at < self.words.len() { at } else { at - self.words.len() }
+    }
+
+    /// One row more, behind the newest one, with whatever stands there.
+    fn make_room(&mut self, layout: &RowLayout) {
+        if self.len * layout.stride == self.words.len() {
+            // Row 0 to the front, so that the new room is behind the newest row.
+            self.words.rotate_left(self.head * layout.stride);
+            self.head = 0;
+            let rows = (self.len / 4).max(GROWTH);
+            self.words.reserve_exact(rows * layout.stride);
+            self.words.resize((self.len + rows) * layout.stride, 0);
+        }
+        self.len += 1;
+    }
+
+    fn copy(&mut self, layout: &RowLayout, from: usize, to: usize) {
+        let (from, to) = (self.at(layout, from), self.at(layout, to));
+        self.words.copy_within(from..from + layout.stride, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows come, also late ones, and go: the ring holds what a sorted list does.
+    #[test]
+    fn a_ring_is_a_sorted_list() {
+        let layout = RowLayout::new(3, (1, 2), 0, 0, 0);
+        let (mut random, mut series, mut times) = (0x5eed_u64, Series::default(), Vec::new());
+        for step in 0..2_000_i64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let time = step - (random >> 33) as i64 % 5;
+            let (at, made) = series.row_at(&layout, time);
+            match times.binary_search(&time) {
+                Ok(known) => assert_eq!((at, made), (known, false), "step {step}"),
+                Err(place) => {
+                    assert_eq!((at, made), (place, true), "step {step}");
+                    times.insert(place, time);
+                }
+            }
+            layout.set_point(series.row_mut(&layout, at), 1, time as u64, Quality::GOOD);
+            if times.len() > 20 + (step / 40) as usize {
+                series.forget(&layout, 7);
+                times.drain(..7);
+            }
+            let held: Vec<i64> = (0..series.len()).map(|i| series.time(&layout, i)).collect();
+            assert_eq!(held, times, "step {step}");
+            let value = |i| layout.value(series.row(&layout, i), 1) as i64;
+            assert!((0..series.len()).all(|i| value(i) == times[i]), "step {step}");
+        }
     }
 }

@@ -15,8 +15,8 @@ use crate::dataflow::score::OrderedScore;
 use crate::model::{ErrorRow, EventRow, Occurrence};
 use std::sync::Arc;
 
-/// The fewest rows of an asset at which old ones are forgotten.
-const FORGET_FROM: usize = 64;
+/// The fewest rows that come before old ones are forgotten again.
+const FORGET_AFTER: usize = 16;
 
 /// All that is kept of an asset beside its series.
 pub struct Asset {
@@ -41,6 +41,8 @@ pub struct Asset {
     pub limit: i64,
     /// When something happens to the rules' state by itself, as the alarm clock has it.
     pub deadline: i64,
+    /// What the rules remember in short, and since when; see [`StateLayout::resting`].
+    pub resting: Option<(i64, u64)>,
     /// Index into the spans of this epoch, when the asset has rows in it.
     pub span: Option<u32>,
     /// Whether all rows of this epoch went to the end of the series.
@@ -71,12 +73,13 @@ impl Asset {
             errors: Vec::new(),
             limit: NEVER,
             deadline: i64::MAX,
+            resting: None,
             span: None,
             appended: true,
             opened: false,
             settle_at: NEVER,
             // Not all assets in the same tick.
-            forget_at: FORGET_FROM + id as usize % FORGET_FROM,
+            forget_at: FORGET_AFTER + id as usize % FORGET_AFTER,
         }
     }
 
@@ -168,10 +171,21 @@ impl Asset {
         self.health.clear();
     }
 
+    /// Takes a row behind the newest one that leaves the rules as they are.
+    pub fn append(&mut self, era: &Era, row: &[u64], tables: &mut Tables, out: &mut Changes) {
+        let plan = &era.plan;
+        for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
+            windows.append(plan, *window, row);
+        }
+        self.settle_behind(plan, plan.rows.time(row));
+        slots(plan.rows.fresh(row), |slot| take(&mut self.latest, slot, (plan, row, slot)));
+        self.hand_out(era, row, tables, out);
+    }
+
     /// Brings the windows up to date.
     pub fn roll_up(&mut self, era: &Era, series: &Series, span: &Span) {
         let plan = &era.plan;
-        let count = series.len(&plan.rows);
+        let count = series.len();
         if self.appended {
             for i in span.start..count {
                 for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
@@ -208,7 +222,7 @@ impl Asset {
     /// Settles the windows that are complete. The border of an era is no news from the asset.
     pub fn settle(&mut self, plan: &Plan, series: &Series) {
         let heard = |plan: &Plan, series: &Series| {
-            let rows = (series.first()..series.len(&plan.rows)).rev();
+            let rows = (series.first()..series.len()).rev();
             let mut rows = rows.map(|i| series.row(&plan.rows, i));
             let row = rows.find(|row| plan.rows.fresh(row).iter().any(|word| *word != 0));
             row.map(|row| plan.rows.time(row))
@@ -219,6 +233,11 @@ impl Asset {
         else {
             return;
         };
+        self.settle_behind(plan, newest);
+    }
+
+    /// Settles the windows that are complete after news of this event time.
+    fn settle_behind(&mut self, plan: &Plan, newest: i64) {
         let watermark = newest.saturating_sub(plan.out_of_order);
         if watermark >= self.settle_at || !self.appended {
             let sizes = self.windows.iter_mut().zip(&plan.windows);
@@ -231,7 +250,7 @@ impl Asset {
     pub fn newest_points(&mut self, era: &Era, series: &Series, span: &Span) {
         let (plan, layout) = (&era.plan, &era.plan.rows);
         if self.appended {
-            for i in span.start..series.len(layout) {
+            for i in span.start..series.len() {
                 let row = series.row(layout, i);
                 slots(layout.fresh(row), |slot| take(&mut self.latest, slot, (plan, row, slot)));
             }
@@ -252,21 +271,24 @@ impl Asset {
         });
     }
 
-    /// Puts the asset's new rows into the tables.
-    pub fn hand_out(&mut self, era: &Era, series: &Series, tables: &mut Tables, out: &mut Changes) {
+    /// Puts the asset's new rows into the tables, after its newest row in the series.
+    pub fn hand_out(&mut self, era: &Era, row: &[u64], tables: &mut Tables, out: &mut Changes) {
         let (plan, states) = (&era.plan, &era.states);
         push(&mut tables.latest, self.id, &self.latest);
         if let Some(health) = &plan.health {
-            let row = series.row(&plan.rows, series.len(&plan.rows) - 1);
-            let mut words = Vec::with_capacity(health.stride());
-            health.score(plan, states, row, self.log.last(states), &mut words);
-            if words != self.health {
-                push(&mut tables.health, self.id, &words);
+            let before = tables.health.words.len();
+            health.score(plan, states, row, self.log.last(states), tables);
+            let words = &tables.health.words[before..];
+            if words == self.health {
+                tables.health.words.truncate(before);
+            } else {
                 let moved = self.health.get(1) != Some(&words[1]);
                 if moved {
                     self.place_in_fleet(plan, -1, out);
                 }
-                self.health = words;
+                self.health.clear();
+                self.health.extend_from_slice(words);
+                tables.health.assets.push(self.id);
                 if moved {
                     self.place_in_fleet(plan, 1, out);
                 }
@@ -291,7 +313,7 @@ impl Asset {
     /// Lets rows go that no late point can reach any more.
     pub fn forget(&mut self, era: &Era, series: &mut Series) {
         let (plan, states, layout) = (&era.plan, &era.states, &era.plan.rows);
-        let count = series.len(layout);
+        let count = series.len();
         if count < self.forget_at {
             return;
         }
@@ -309,7 +331,8 @@ impl Asset {
                 windows.forget(*window, limit);
             }
         }
-        self.forget_at = (2 * series.len(layout)).max(FORGET_FROM);
+        let rows = series.len();
+        self.forget_at = rows + (rows / 8).max(FORGET_AFTER);
     }
 
     /// Folds the rows up to `base`, and all past ones, into what outlives them.
@@ -358,7 +381,7 @@ pub fn slots(mask: &[u64], mut each: impl FnMut(usize)) {
 /// The newest row in which a metric has a point.
 fn newest<'a>(plan: &Plan, series: &'a Series, slot: usize) -> Option<&'a [u64]> {
     let layout = &plan.rows;
-    let mut rows = (series.first()..series.len(layout)).rev().map(|i| series.row(layout, i));
+    let mut rows = (series.first()..series.len()).rev().map(|i| series.row(layout, i));
     rows.find(|row| layout.is_fresh(row, slot))
 }
 

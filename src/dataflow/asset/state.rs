@@ -8,6 +8,7 @@ use super::event::{EVENT_WORDS, EventPlan};
 use super::level::{LEVEL_WORDS, RULE_WORDS, RulePlan};
 use super::plan::{Input, Plan};
 use super::row::RowLayout;
+use super::score::HealthPlan;
 use super::series::Series;
 
 /// Changes of state, ascending by event time: `time` and then the state's words.
@@ -71,6 +72,11 @@ impl StateLayout {
         Self { events, holds, width: holds + rows.holds }
     }
 
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.width == 0
+    }
+
     /// The words of a threshold rule.
     pub fn rule(&self, i: usize) -> std::ops::Range<usize> {
         i * RULE_WORDS..(i + 1) * RULE_WORDS
@@ -132,6 +138,40 @@ impl StateLayout {
         }
     }
 
+    /// What the rules remember in short, when time alone changes nothing: two bits for each rule,
+    /// then one for each event rule. `None` when there is more to it.
+    pub fn resting(&self, plan: &Plan, state: &[i64]) -> Option<u64> {
+        if 2 * plan.rules.len() + plan.events.len() > 64 {
+            return None;
+        }
+        let mut bits = 0;
+        for (i, rule) in plan.rules.iter().enumerate() {
+            bits |= rule.resting(&state[self.rule(i)])? << (2 * i);
+        }
+        for (i, rule) in plan.events.iter().enumerate() {
+            let condition = rule.resting(&state[self.event(i)])?;
+            bits |= u64::from(condition) << (2 * plan.rules.len() + i);
+        }
+        Some(bits)
+    }
+
+    /// Whether no rule would change the state if it looked at a row.
+    fn rests(&self, plan: &Plan, state: &[i64], row: &[u64]) -> bool {
+        let time = plan.rows.time(row);
+        let holds = |input| plan.input(row, input).is_some_and(|word| word != 0);
+        let rests = (plan.rules.iter().enumerate())
+            .all(|(i, rule)| rule.rests(&state[self.rule(i)], time, plan.input(row, rule.input)))
+            && (plan.events.iter().enumerate())
+                .all(|(i, rule)| rule.rests(&state[self.event(i)], time, holds(rule.input)))
+            && !plan.health.iter().flat_map(HealthPlan::held).any(|(_, input)| holds(input));
+        debug_assert_eq!(rests, {
+            let mut stepped = state.to_vec();
+            self.step(plan, &mut stepped, row);
+            stepped == state
+        });
+        rests
+    }
+
     /// Whether two states mean the same, the transition counters left out.
     fn meets(&self, rows: &RowLayout, a: &[i64], b: &[i64]) -> bool {
         let rules = (0..rows.rules).map(|i| self.rule(i));
@@ -145,7 +185,34 @@ impl Plan {
     pub(super) fn input(&self, row: &[u64], input: Input) -> Option<u64> {
         match input {
             Input::Metric(slot) => self.rows.usable(row, slot),
-            Input::Hidden(index) => self.rows.hidden_value(row, index),
+            Input::Number(index) => self.rows.number(row, index),
+            Input::Condition(index) => self.rows.condition(row, index),
+        }
+    }
+
+    /// Whether the rules stay as they are when they look at a row; see [`StateLayout::resting`].
+    pub(super) fn keeps(&self, resting: u64, row: &[u64]) -> bool {
+        let holds = |input| self.input(row, input).is_some_and(|word| word != 0);
+        let rules = self.rules.iter().enumerate().all(|(i, rule)| {
+            let bits = resting >> (2 * i) & 3;
+            self.input(row, rule.input).is_none_or(|word| rule.keeps(bits, word))
+        });
+        let events = || {
+            let bits = resting.checked_shr(2 * self.rules.len() as u32).unwrap_or(0);
+            let mut events = self.events.iter().enumerate();
+            events.all(|(i, event)| (bits >> i & 1 == 1) == holds(event.input))
+        };
+        let held = || self.health.iter().flat_map(HealthPlan::held).any(|(_, input)| holds(input));
+        rules && events() && !held()
+    }
+
+    /// Sets the value of a rule's expression in a row.
+    pub(super) fn set_input(&self, row: &mut [u64], input: Input, value: Option<u64>) {
+        match input {
+            // Metrics have points.
+            Input::Metric(_) => {}
+            Input::Number(index) => self.rows.set_number(row, index, value),
+            Input::Condition(index) => self.rows.set_condition(row, index, value),
         }
     }
 }
@@ -155,6 +222,26 @@ impl StateLog {
     pub fn last(&self, layout: &StateLayout) -> Option<&[i64]> {
         let start = self.words.len().checked_sub(layout.width)?;
         (layout.width > 0).then(|| &self.words[start..])
+    }
+
+    /// When the state changed last.
+    pub fn last_time(&self, layout: &StateLayout) -> Option<i64> {
+        self.words.len().checked_sub(layout.width + 1).map(|at| self.words[at])
+    }
+
+    /// Whether a row behind the newest one leaves the state as it is.
+    pub fn rests(&self, plan: &Plan, layout: &StateLayout, row: &[u64]) -> bool {
+        if layout.width == 0 {
+            return true;
+        }
+        let last = self.last_before(layout, plan.rows.time(row));
+        last.is_some_and(|last| layout.rests(plan, last, row))
+    }
+
+    /// The last state, when no change is at or after the time.
+    fn last_before(&self, layout: &StateLayout, time: i64) -> Option<&[i64]> {
+        let last = self.words.len().checked_sub(layout.width + 1)?;
+        (self.words[last] < time).then(|| &self.words[last + 1..])
     }
 
     /// Puts a state at a time that is not before the last one.
@@ -176,14 +263,24 @@ impl StateLog {
         plan: &Plan,
         layout: &StateLayout,
         series: &Series,
-        (start, must, clock): (usize, usize, i64),
+        (mut start, must, clock): (usize, usize, i64),
         steps: &mut Steps,
     ) {
         steps.clear();
-        let rows = series.len(&plan.rows);
+        let rows = series.len();
         steps.end = rows;
         if layout.width == 0 {
             return;
+        }
+        if let Some(last) = self.last_before(layout, series.time(&plan.rows, start)) {
+            // Most rows change nothing.
+            while start < must && layout.rests(plan, last, series.row(&plan.rows, start)) {
+                start += 1;
+            }
+            if start == must {
+                steps.end = start;
+                return;
+            }
         }
         let entry = layout.width + 1;
         let split = self.first_at(layout, series.time(&plan.rows, start)) * entry;

@@ -3,7 +3,9 @@
 use super::changes::Changes;
 use super::plan::Plan;
 use super::rollup::STAT_WORDS;
-use crate::model::{Change, ErrorRow, EventRow, Occurrence, Outcome, Rows, Table, TypeId, Upserts};
+use crate::model::{
+    Change, ErrorRow, EventRow, Occurrence, Outcome, Rows, Table, TypeId, Upserts, spare,
+};
 use differential_dataflow::consolidation::consolidate;
 
 /// Rows of the wide tables.
@@ -12,6 +14,9 @@ pub struct Tables {
     pub health: Upserts,
     pub levels: Upserts,
     pub rollups: Vec<Upserts>,
+    /// Work space for the inputs and contributions of one score.
+    pub inputs: Vec<Option<f64>>,
+    pub parts: Vec<f64>,
 }
 
 /// Row changes of the small views.
@@ -23,31 +28,38 @@ pub struct Said {
 }
 
 /// What became of the points that arrived.
-pub struct Arrivals<'a> {
-    all: &'a Rows,
-    /// The accepted points, from the first row on that lost one; before that all are.
-    some: Option<Rows>,
+pub struct Arrivals {
+    /// All rows; the points of those that were looked at are the accepted ones.
+    pub rows: Rows,
+    /// Whether any point was accepted.
+    accepted: bool,
     outcomes: Vec<Outcome>,
     pub superseded: Vec<(TypeId, u32, u32, i64)>,
 }
 
 impl Tables {
-    /// No rows yet.
-    pub fn new(plan: &Plan) -> Self {
-        let table = |table, stride| Upserts {
+    /// No rows yet, with room for the rows of so many assets.
+    pub fn new(plan: &Plan, assets: usize) -> Self {
+        let table = |table, stride, rows| Upserts {
             asset_type: plan.id,
             table,
             stride,
-            assets: Vec::new(),
+            assets: Vec::with_capacity(rows),
             windows: Vec::new(),
-            words: Vec::new(),
+            words: spare::buffer(rows * stride),
         };
         let stat = 1 + plan.numeric.len() * STAT_WORDS;
         Self {
-            latest: table(Table::Latest, 3 * plan.layout.slots.len()),
-            health: table(Table::Health, plan.health.as_ref().map_or(0, |health| health.stride())),
-            levels: table(Table::Thresholds, 3 * plan.rules.len()),
-            rollups: plan.windows.iter().map(|w| table(Table::Rollups(*w), stat)).collect(),
+            latest: table(Table::Latest, 3 * plan.layout.slots.len(), assets),
+            health: table(
+                Table::Health,
+                plan.health.as_ref().map_or(0, |health| health.stride()),
+                assets,
+            ),
+            levels: table(Table::Thresholds, 3 * plan.rules.len(), 0),
+            rollups: plan.windows.iter().map(|w| table(Table::Rollups(*w), stat, assets)).collect(),
+            inputs: Vec::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -82,30 +94,25 @@ impl Said {
     }
 }
 
-impl<'a> Arrivals<'a> {
+impl Arrivals {
     /// Nothing was looked at yet.
-    pub fn new(all: &'a Rows) -> Self {
-        Self { all, some: None, outcomes: Vec::new(), superseded: Vec::new() }
+    pub fn new(rows: Rows) -> Self {
+        Self { rows, accepted: false, outcomes: Vec::new(), superseded: Vec::new() }
+    }
+
+    /// Row `i` kept all of its points.
+    pub fn keep(&mut self) {
+        self.accepted = true;
     }
 
     /// Row `i` kept the points of the mask, and lost these numbers of points.
     pub fn row(&mut self, i: usize, mask: &[u64], duplicates: u32, too_late: u32) {
-        if duplicates > 0 && self.some.is_none() {
-            let mut some =
-                Rows { asset_type: self.all.asset_type, slots: self.all.slots, ..Rows::default() };
-            (0..i).for_each(|j| some.push_row(self.all, j));
-            self.some = Some(some);
-        }
-        if let Some(some) = &mut self.some
-            && mask.iter().any(|word| *word != 0)
-        {
-            some.push_row(self.all, i);
-            if duplicates > 0 {
-                restrict(some, mask);
-            }
+        self.accepted |= mask.iter().any(|word| *word != 0);
+        if duplicates > 0 {
+            self.restrict(i, mask);
         }
         if duplicates + too_late > 0 {
-            let message = self.all.messages[i];
+            let message = self.rows.messages[i];
             match self.outcomes.last_mut().filter(|outcome| outcome.message == message) {
                 Some(outcome) => {
                     outcome.duplicates += duplicates;
@@ -120,9 +127,8 @@ impl<'a> Arrivals<'a> {
 
     /// Hands out the accepted points and what became of the others.
     pub fn finish(self, out: &mut Changes) {
-        let accepted = self.some.unwrap_or_else(|| self.all.clone());
-        if !accepted.is_empty() {
-            out.list.push(Change::Telemetry(accepted));
+        if self.accepted {
+            out.list.push(Change::Telemetry(self.rows));
         }
         if !self.superseded.is_empty() {
             out.list.push(Change::Superseded(self.superseded));
@@ -131,14 +137,15 @@ impl<'a> Arrivals<'a> {
             out.list.push(Change::Outcomes(self.outcomes));
         }
     }
-}
 
-/// Takes the points that are not in the mask out of the last row.
-fn restrict(rows: &mut Rows, mask: &[u64]) {
-    let (slots, width, last) = (rows.slots, mask.len(), rows.len() - 1);
-    rows.fresh[last * width..].copy_from_slice(mask);
-    for slot in (0..slots).filter(|slot| mask[slot / 64] >> (slot % 64) & 1 == 0) {
-        rows.words[last * slots + slot] = 0;
-        rows.quality[last * slots + slot] = 0;
+    /// Takes the points that are not in the mask out of row `i`.
+    fn restrict(&mut self, i: usize, mask: &[u64]) {
+        let rows = &mut self.rows;
+        let (slots, width) = (rows.slots, mask.len());
+        rows.fresh[i * width..(i + 1) * width].copy_from_slice(mask);
+        for slot in (0..slots).filter(|slot| mask[slot / 64] >> (slot % 64) & 1 == 0) {
+            rows.words[i * slots + slot] = 0;
+            rows.quality[i * slots + slot] = 0;
+        }
     }
 }

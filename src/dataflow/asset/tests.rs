@@ -98,7 +98,7 @@ impl Graph {
             rows.fresh.extend(mask);
         }
         let mut changes = Changes::default();
-        self.state.apply(&rows, &self.names, &mut changes);
+        self.state.apply(rows, &self.names, &mut changes);
         self.said.fold(&changes);
         changes
     }

@@ -26,7 +26,8 @@ impl TypeState {
         self.era = Arc::new(Era::new(from, plan, Some(&old)));
         self.eras.retain(|era| era.from < from);
         self.eras.push(Arc::clone(&self.era));
-        let (mut tables, mut said) = (Tables::new(&self.era.plan), Said::default());
+        let (mut tables, mut said) =
+            (Tables::new(&self.era.plan, self.assets.len()), Said::default());
         for index in 0..self.assets.len() {
             let asset = &mut self.assets[index];
             asset.retire(&old.plan, names.get(asset.id), &mut said, out);

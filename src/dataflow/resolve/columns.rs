@@ -2,7 +2,7 @@
 
 use super::directory::{Directory, Target};
 use crate::catalog::{self, Conversion};
-use crate::model::{DataType, METRICS_FROM, TypeId};
+use crate::model::{DataType, METRICS_FROM, TypeId, mask_words};
 use arrow::datatypes::{DataType as Arrow, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -48,6 +48,17 @@ pub struct Columns {
     pub slots: usize,
     /// In the order of the slots.
     pub sources: Vec<Source>,
+}
+
+impl Columns {
+    /// The mask of a row in which all sources have a point.
+    pub fn mask(&self) -> Vec<u64> {
+        let mut mask = vec![0; mask_words(self.slots)];
+        for source in &self.sources {
+            mask[source.slot / 64] |= 1 << (source.slot % 64);
+        }
+        mask
+    }
 }
 
 /// What a device with routes of one shape gives of batches of one schema.

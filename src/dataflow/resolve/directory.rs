@@ -12,15 +12,14 @@ use std::sync::Arc;
 pub type Shape = Vec<(Arc<str>, Arc<str>)>;
 
 /// What is known of a device with routes.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sender {
     /// The device's dense id.
     pub device: u32,
     /// Number of its [`Shape`].
     pub shape: u32,
-    /// The assets of its routes, ascending.
-    pub assets: Vec<u32>,
-    routes: Vec<Route>,
+    /// The asset of its first route.
+    pub asset: u32,
 }
 
 /// An asset type as it is now.
@@ -39,6 +38,9 @@ pub struct Target {
 pub struct Directory {
     /// Number 0 is every device without routes.
     senders: Vec<Sender>,
+    /// By number, ascending by asset.
+    routes: Vec<Vec<Route>>,
+    keys: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
     /// Number 0 is no route at all.
     shapes: Vec<Shape>,
@@ -48,21 +50,45 @@ pub struct Directory {
 
 impl Default for Directory {
     fn default() -> Self {
-        let (senders, shapes) = (vec![Sender::default()], vec![Shape::default()]);
-        let (numbers, targets, device_types) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { senders, numbers, shapes, targets, device_types }
+        Self {
+            senders: vec![Sender::default()],
+            routes: vec![Vec::new()],
+            keys: vec!["".into()],
+            numbers: HashMap::new(),
+            shapes: vec![Shape::default()],
+            targets: HashMap::new(),
+            device_types: HashMap::new(),
+        }
     }
 }
 
 impl Directory {
+    /// How many senders there are, those without routes as one.
+    pub fn len(&self) -> usize {
+        self.senders.len()
+    }
+
     /// The number of the sender with this key: 0 when it has no routes.
     pub fn number(&self, device: &str) -> u32 {
         self.numbers.get(device).copied().unwrap_or(0)
     }
 
+    /// The key of the sender with this number; empty for number 0.
+    pub fn key(&self, number: u32) -> &str {
+        &self.keys[number as usize]
+    }
+
     /// The sender with this number.
-    pub fn sender(&self, number: u32) -> &Sender {
-        &self.senders[number as usize]
+    pub fn sender(&self, number: u32) -> Sender {
+        self.senders[number as usize]
+    }
+
+    /// The asset of a route of the sender with this number.
+    pub fn asset(&self, number: u32, route: usize) -> u32 {
+        match route {
+            0 => self.senders[number as usize].asset,
+            _ => self.routes[number as usize][route].asset,
+        }
     }
 
     /// All shapes, by number.
@@ -123,18 +149,20 @@ impl Directory {
         let number = *self.numbers.entry(Arc::clone(device)).or_insert(next);
         if number == next {
             self.senders.push(Sender::default());
+            self.routes.push(Vec::new());
+            self.keys.push(Arc::clone(device));
         }
-        let sender = &mut self.senders[number as usize];
-        change(&mut sender.routes);
-        sender.device = sender.routes.first().map_or(0, |route| route.device);
-        sender.assets = sender.routes.iter().map(|route| route.asset).collect();
-        let kinds = sender.routes.iter();
+        let routes = &mut self.routes[number as usize];
+        change(routes);
+        let (device, asset) = routes.first().map_or((0, 0), |route| (route.device, route.asset));
+        let kinds = routes.iter();
         let shape: Shape = kinds
             .map(|route| (Arc::clone(&route.device_type), Arc::clone(&route.asset_type)))
             .collect();
         // There are as many shapes as pairs of types that are linked: a search is short.
         let known = self.shapes.iter().position(|known| *known == shape);
-        sender.shape = known.unwrap_or(self.shapes.len()) as u32;
+        let number_of_shape = known.unwrap_or(self.shapes.len()) as u32;
+        self.senders[number as usize] = Sender { device, shape: number_of_shape, asset };
         if known.is_none() {
             self.shapes.push(shape);
         }

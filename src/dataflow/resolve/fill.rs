@@ -11,23 +11,24 @@ use arrow::datatypes::{Float64Type, Int64Type};
 pub struct Picked<'a> {
     /// Rows of the batch.
     pub picked: &'a [u32],
-    /// Qualities of all rows of the batch.
-    pub qualities: &'a [u32],
+    /// Qualities of all rows of the batch; `None` when all are good.
+    pub qualities: Option<&'a [u32]>,
 }
 
 /// Whole numbers from here on are not told apart by a float.
 const INTEGERS_EXACT_TO: f64 = 9_007_199_254_740_992.0;
 
 impl Picked<'_> {
-    /// Fills one slot of `rows`, whose masks, qualities and words are zero so far. Calls `refuse`
-    /// with the row of the batch whose value is there but cannot be a value of the metric.
+    /// Fills one slot of `rows`, whose masks say that it has a point in each row, and whose
+    /// qualities and words are zero so far. Calls `refuse` with the row of the batch whose value
+    /// is there but cannot be a value of the metric. Returns whether all rows have a point.
     pub fn fill(
         &self,
         source: &Source,
         column: &ArrayRef,
         rows: &mut Rows,
         refuse: &mut impl FnMut(u32),
-    ) {
+    ) -> bool {
         let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
         let inside = |number: f64| source.range.is_none_or(|(l, h)| l <= number && number <= h);
         let double = |number: f64, conversion: Conversion| {
@@ -38,15 +39,15 @@ impl Picked<'_> {
         match source.convert {
             Convert::Double(conversion) => {
                 let values = column.as_primitive::<Float64Type>().values();
-                self.put(source, nulls, rows, refuse, |row| double(values[row], conversion));
+                self.put(source, nulls, rows, refuse, |row| double(values[row], conversion))
             }
             Convert::IntegerToDouble(conversion) => {
                 let values = column.as_primitive::<Int64Type>().values();
-                self.put(source, nulls, rows, refuse, |row| double(values[row] as f64, conversion));
+                self.put(source, nulls, rows, refuse, |row| double(values[row] as f64, conversion))
             }
             Convert::Integer => {
                 let values = column.as_primitive::<Int64Type>().values();
-                self.put(source, nulls, rows, refuse, |row| integer(values[row]));
+                self.put(source, nulls, rows, refuse, |row| integer(values[row]))
             }
             Convert::ToInteger(conversion) => {
                 // What a conversion makes of a number is rounded, a number as it came must be whole.
@@ -61,16 +62,19 @@ impl Picked<'_> {
                 let integers = column.as_primitive_opt::<Int64Type>();
                 if let Some(values) = floats {
                     let value = |row| whole(values.value(row)).and_then(integer);
-                    self.put(source, nulls, rows, refuse, value);
-                } else if let Some(values) = integers {
-                    let value = |row| whole(values.value(row) as f64).and_then(integer);
-                    self.put(source, nulls, rows, refuse, value);
+                    self.put(source, nulls, rows, refuse, value)
+                } else {
+                    let value = |row| {
+                        let number = integers.map(|values| values.value(row) as f64);
+                        number.and_then(whole).and_then(integer)
+                    };
+                    self.put(source, nulls, rows, refuse, value)
                 }
             }
             Convert::Bool => {
                 let values = column.as_boolean();
                 let value = |row| Some((u64::from(values.value(row)), true));
-                self.put(source, nulls, rows, refuse, value);
+                self.put(source, nulls, rows, refuse, value)
             }
             Convert::Text => {
                 let values = column.as_string::<i32>();
@@ -84,7 +88,7 @@ impl Picked<'_> {
                     };
                     last = Some((text, word));
                     Some((word, true))
-                });
+                })
             }
         }
     }
@@ -97,22 +101,28 @@ impl Picked<'_> {
         rows: &mut Rows,
         refuse: &mut impl FnMut(u32),
         mut value: impl FnMut(usize) -> Option<(u64, bool)>,
-    ) {
+    ) -> bool {
         let (slot, slots, masks) = (source.slot, rows.slots, mask_words(rows.slots));
         let (mask, bit) = (slot / 64, 1 << (slot % 64));
+        let mut whole = true;
         for (i, &row) in self.picked.iter().enumerate() {
-            if nulls.is_some_and(|nulls| nulls.is_null(row as usize)) {
-                continue;
-            }
-            let Some((word, inside)) = value(row as usize) else {
-                refuse(row);
+            let null = nulls.is_some_and(|nulls| nulls.is_null(row as usize));
+            let converted = if null { None } else { value(row as usize) };
+            let Some((word, inside)) = converted else {
+                rows.fresh[i * masks + mask] &= !bit;
+                whole = false;
+                if !null {
+                    refuse(row);
+                }
                 continue;
             };
-            let quality = Quality(self.qualities[row as usize]);
-            let quality = if inside { quality } else { quality.worst(Quality::OUT_OF_RANGE) };
             rows.words[i * slots + slot] = word;
-            rows.quality[i * slots + slot] = quality.0;
-            rows.fresh[i * masks + mask] |= bit;
+            if self.qualities.is_some() || !inside {
+                let code = self.qualities.map_or(0, |qualities| qualities[row as usize]);
+                let least = if inside { Quality::GOOD } else { Quality::OUT_OF_RANGE };
+                rows.quality[i * slots + slot] = Quality(code).worst(least).0;
+            }
         }
+        whole
     }
 }

@@ -4,7 +4,7 @@ use super::columns::{Columns, PlanCache};
 use super::directory::Directory;
 use super::fill::Picked;
 use crate::dataflow::catalog::News;
-use crate::model::{Batch, METRICS_FROM, Outcome, Rows, mask_words};
+use crate::model::{Batch, METRICS_FROM, Outcome, Rows};
 use arrow::array::Array;
 use std::collections::BTreeMap;
 
@@ -15,6 +15,8 @@ pub struct Resolver {
     plans: PlanCache,
     /// For each row of the batch at hand, the number of its sender.
     senders: Vec<u32>,
+    /// For each sender, the one whose row came after its own last: devices report in turn.
+    after: Vec<u32>,
     /// For each shape, the rows of the batch at hand.
     picked: Vec<Vec<u32>>,
 }
@@ -39,13 +41,15 @@ impl Resolver {
     pub fn resolve(&mut self, batch: &Batch, unmapped: &mut Unmapped) -> Vec<Rows> {
         self.pick(batch);
         let schema = self.plans.schema(batch.rows().schema_ref());
+        let qualities = batch.qualities();
+        let qualities = qualities.iter().any(|code| *code != 0).then_some(qualities);
         let mut resolved = Vec::new();
         for shape in 0..self.picked.len() {
             if self.picked[shape].is_empty() {
                 continue;
             }
             let plan = self.plans.plan(schema, shape as u32, &self.directory);
-            let picked = Picked { picked: &self.picked[shape], qualities: batch.qualities() };
+            let picked = Picked { picked: &self.picked[shape], qualities };
             for &column in &plan.unused {
                 unmapped.count_column(batch, column, picked.picked);
             }
@@ -55,16 +59,17 @@ impl Resolver {
                     continue;
                 }
                 let mut rows = self.start(batch, columns, shape, route);
+                let mut whole = true;
                 for source in &columns.sources {
                     let column = batch.rows().column(source.column);
                     // A value that several routes refuse is one point all the same.
-                    picked.fill(source, column, &mut rows, &mut |row| {
+                    whole &= picked.fill(source, column, &mut rows, &mut |row| {
                         if route == 0 {
                             unmapped.count_row(batch, row);
                         }
                     });
                 }
-                let rows = without_empty(rows);
+                let rows = if whole { rows } else { without_empty(rows) };
                 if !rows.is_empty() {
                     resolved.push(rows);
                 }
@@ -79,19 +84,26 @@ impl Resolver {
         self.senders.clear();
         self.picked.iter_mut().for_each(Vec::clear);
         self.picked.resize_with(self.directory.shapes().len(), Vec::new);
+        self.after.resize(self.directory.len(), 0);
         let devices = batch.devices();
         let (mut last, mut number) = ("", self.directory.number(""));
         for row in 0..batch.len() {
             let device = devices.value(row);
             if device != last {
-                (last, number) = (device, self.directory.number(device));
+                let expected = self.after[number as usize];
+                let next = match self.directory.key(expected) == device {
+                    true => expected,
+                    false => self.directory.number(device),
+                };
+                self.after[number as usize] = next;
+                (last, number) = (device, next);
             }
             self.senders.push(number);
             self.picked[self.directory.sender(number).shape as usize].push(row as u32);
         }
     }
 
-    /// Rows for one route of all picked senders, with nothing in their slots yet.
+    /// Rows for one route of all picked senders, with zeros in the slots that it fills.
     fn start(&self, batch: &Batch, columns: &Columns, shape: usize, route: usize) -> Rows {
         let picked = &self.picked[shape];
         let (slots, length) = (columns.slots, picked.len());
@@ -100,13 +112,13 @@ impl Resolver {
         rows.assets.reserve_exact(length);
         rows.devices.reserve_exact(length);
         for &row in picked {
-            let sender = self.directory.sender(self.senders[row as usize]);
-            rows.assets.push(sender.assets[route]);
-            rows.devices.push(sender.device);
+            let number = self.senders[row as usize];
+            rows.assets.push(self.directory.asset(number, route));
+            rows.devices.push(self.directory.sender(number).device);
         }
         rows.times = picked.iter().map(|row| times[*row as usize]).collect();
         rows.messages = picked.iter().map(|row| messages[*row as usize]).collect();
-        rows.fresh = vec![0; length * mask_words(slots)];
+        rows.fresh = columns.mask().repeat(length);
         rows.quality = vec![0; length * slots];
         rows.words = vec![0; length * slots];
         rows

@@ -150,7 +150,7 @@ impl Street {
         self.epoch += 1;
         let epoch = Epoch(self.epoch);
         let mut changes = Changes::default();
-        self.state.apply(rows, &self.names, &mut changes);
+        self.state.apply(rows.clone(), &self.names, &mut changes);
         let mut list = self.fleet(&changes);
         for change in changes.list {
             match change {
