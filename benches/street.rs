@@ -69,6 +69,7 @@ fn open_with(data: &Path, live: bool) -> Runtime {
         workers: 1,
         unknown_devices: UnknownDevices::Provision,
         live,
+        checkpoint_every: None,
     };
     let runtime = Runtime::open(&settings).unwrap();
     assert!(publish_folder(&runtime, data, &catalog).unwrap().is_empty());

@@ -10,6 +10,7 @@ pub mod model;
 pub mod expr;
 pub mod health;
 pub mod log;
+pub mod checkpoint;
 pub mod catalog;
 pub mod dataflow;
 pub mod historian;

@@ -2,11 +2,12 @@
 
 use crate::base::shutdown::Shutdown;
 use crate::historian::Historian;
-use crate::model::{Change, Epoch, Output, Timestamp};
-use crate::views::Views;
-use crossbeam_channel::Receiver;
+use crate::model::{Change, Document, Epoch, Output, Timestamp};
+use crate::views::{self, Image, Restored, Views};
+use crossbeam_channel::{Receiver, Sender};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 /// Who gets the changes.
@@ -15,6 +16,27 @@ pub struct Feeds {
     pub views: Views,
     /// Telemetry, and documents for the names.
     pub historian: Arc<Historian>,
+    /// What the views are to hold when the dataflow has reached the epoch that it starts from.
+    pub restored: Option<Restored>,
+    /// Who wants to have the views at an epoch.
+    pub saver: Saver,
+}
+
+/// Hands out the views at the epochs at which a checkpoint is taken.
+pub struct Saver {
+    /// What is wanted.
+    pub wanted: Arc<Wanted>,
+    /// Who gets it.
+    pub images: Sender<Result<Image, views::Error>>,
+}
+
+/// What is wanted of the hub, and what it knows.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// The views at this epoch.
+    pub epoch: AtomicU64,
+    /// Whether anything has changed since the last epoch that was wanted.
+    pub changed: AtomicBool,
 }
 
 /// Starts the thread. It ends when the outputs do; unless that was asked for, it tells everybody
@@ -25,7 +47,7 @@ pub fn start(
     shutdown: Shutdown,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("hub".into()).spawn(move || {
-        run(&outputs, &feeds);
+        run(&outputs, feeds);
         if !shutdown.is_triggered() {
             tracing::error!("the dataflow stopped by itself; stopping");
             shutdown.trigger();
@@ -33,12 +55,21 @@ pub fn start(
     })
 }
 
-fn run(outputs: &Receiver<Output>, feeds: &Feeds) {
+fn run(outputs: &Receiver<Output>, mut feeds: Feeds) {
     let mut open: BTreeMap<Epoch, Vec<Change>> = BTreeMap::new();
     for output in outputs {
         match output {
             Output::Change(epoch, change) => open.entry(epoch).or_default().push(change),
             Output::Frontier(frontier) => {
+                if let Some(restored) = feeds.restored.take_if(|r| r.epoch() < frontier) {
+                    let said = open.remove(&restored.epoch());
+                    feeds.restore(restored, said.unwrap_or_default());
+                }
+                // An epoch without changes is none to hand on, but for those who want to see it.
+                let wanted = Epoch(feeds.saver.wanted.epoch.load(Ordering::SeqCst));
+                if feeds.views.epoch() < wanted && wanted < frontier {
+                    open.entry(wanted).or_default();
+                }
                 let later = open.split_off(&frontier);
                 for (epoch, changes) in std::mem::replace(&mut open, later) {
                     feeds.close(epoch, changes);
@@ -54,9 +85,26 @@ fn run(outputs: &Receiver<Output>, feeds: &Feeds) {
 }
 
 impl Feeds {
+    /// The dataflow has reached the epoch that it starts from: the views are as they were then.
+    /// What it has said at that epoch is in them, and only the archive has to learn the names.
+    fn restore(&self, restored: Restored, said: Vec<Change>) {
+        let epoch = restored.epoch();
+        for change in &said {
+            if let Change::Documents(documents) = change {
+                self.name(documents);
+            }
+        }
+        self.historian.close_epoch(epoch, tick(epoch));
+        self.views.restore(restored);
+    }
+
     /// Hands on a complete epoch: to the archive first, so that a query that sees an epoch in
     /// the views finds its points.
     fn close(&self, epoch: Epoch, changes: Vec<Change>) {
+        // The clock goes on by itself.
+        if changes.iter().any(|change| !matches!(change, Change::Clock(_))) {
+            self.saver.wanted.changed.store(true, Ordering::SeqCst);
+        }
         let mut rest = Vec::with_capacity(changes.len());
         let (mut rows, mut superseded) = (Vec::new(), Vec::new());
         for change in changes {
@@ -64,11 +112,7 @@ impl Feeds {
                 Change::Telemetry(accepted) => rows.push(accepted),
                 Change::Superseded(keys) => superseded.extend(keys),
                 Change::Documents(documents) => {
-                    for (document, _) in documents.iter().filter(|(_, diff)| *diff > 0) {
-                        if let Err(error) = self.historian.apply_document(document) {
-                            tracing::error!(%error, key = %document.key, "document without a name in the archive");
-                        }
-                    }
+                    self.name(&documents);
                     rest.push(Change::Documents(documents));
                 }
                 other => rest.push(other),
@@ -79,8 +123,34 @@ impl Feeds {
         if let Err(error) = kept {
             tracing::error!(%error, %epoch, "points not archived; they are still in the log");
         }
-        // Epochs are wall-clock milliseconds, made strictly increasing: the log's own time.
-        self.historian.close_epoch(epoch, Timestamp(epoch.0 as i64 * 1_000));
+        self.historian.close_epoch(epoch, tick(epoch));
         self.views.apply(epoch, rest);
+        self.save(epoch);
     }
+
+    /// Hands out the views when this is the epoch at which they are wanted.
+    fn save(&self, epoch: Epoch) {
+        let wanted = &self.saver.wanted;
+        let is_wanted =
+            wanted.epoch.compare_exchange(epoch.0, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if !is_wanted {
+            return;
+        }
+        wanted.changed.store(false, Ordering::SeqCst);
+        // Who does not want it any more does not get it.
+        drop(self.saver.images.send(self.views.image()));
+    }
+
+    fn name(&self, documents: &[(Document, i64)]) {
+        for (document, _) in documents.iter().filter(|(_, diff)| *diff > 0) {
+            if let Err(error) = self.historian.apply_document(document) {
+                tracing::error!(%error, key = %document.key, "document without a name in the archive");
+            }
+        }
+    }
+}
+
+/// Epochs are wall-clock milliseconds, made strictly increasing: the log's own time.
+fn tick(epoch: Epoch) -> Timestamp {
+    Timestamp(epoch.0 as i64 * 1_000)
 }

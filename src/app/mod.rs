@@ -2,6 +2,8 @@
 
 mod runtime;
 mod hub;
+mod checkpoint;
+mod restore;
 mod directory;
 mod sources;
 mod sink;
@@ -13,9 +15,10 @@ mod folder;
 mod queries;
 pub mod examples;
 
+pub use checkpoint::Hold;
 pub use doors::{RuntimeDoors, list_queries, wire};
 pub use feed::{Fed, Feed};
 pub use folder::{publish as publish_folder, publish_built_in, watch as watch_folder};
 pub use intake::Intake;
 pub use queries::{load_queries, open_queries};
-pub use runtime::{Runtime, Settings};
+pub use runtime::{Recovered, Runtime, Settings};

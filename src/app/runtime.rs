@@ -1,7 +1,9 @@
 //! The runtime: every room opened on one data directory, joined, and stopped in order.
 
+use super::checkpoint::{self, Checkpoints, Hold, Taker};
 use super::directory::Devices;
-use super::hub::{self, Feeds};
+use super::hub::{self, Feeds, Saver, Wanted};
+use super::restore;
 use super::sink::Events;
 use super::sources::{LiveViews, Status};
 use crate::base::clock::{Clock, SystemClock};
@@ -9,7 +11,8 @@ use crate::base::fs::{Fs, RealFs};
 use crate::base::lock::DirectoryLock;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::{Catalog, SharedCatalog};
-use crate::dataflow::Engine;
+use crate::checkpoint::Store;
+use crate::dataflow::{self, Engine};
 use crate::historian::timescale::{self, Timescale};
 use crate::historian::{self, Historian};
 use crate::ingest::commit::{Committer, Limits, Submission};
@@ -23,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tracing::info;
 
 /// Frames between the log and the dataflow. A full channel stops the committer.
 const FRAMES_QUEUED: usize = 64;
@@ -45,10 +49,16 @@ pub struct Settings {
     pub live: bool,
     /// The database that gets the history too.
     pub database: Option<timescale::Settings>,
+    /// How long after a checkpoint the next one is taken when anything is new; `None` takes none,
+    /// not at the end either. What is there is started from all the same.
+    pub checkpoint_every: Option<Duration>,
 }
 
 /// The rooms, running.
 pub struct Runtime {
+    // Declared first, so that a dropped runtime lets go of the committer that this thread holds
+    // before it waits for the engine, whose frames end with the last committer.
+    checkpoints: Option<Checkpoints>,
     /// The newest committed catalog.
     pub catalog: SharedCatalog,
     /// Makes telemetry and documents durable.
@@ -69,19 +79,34 @@ pub struct Runtime {
     pub clock: Arc<dyn Clock>,
     /// Tells everybody to stop; triggered by the runtime itself when the engine fails.
     pub shutdown: Shutdown,
-    /// What was found in the log: the last epoch and the number of frames.
-    pub recovered: (Epoch, u64),
+    /// What was found: the last epoch, the number of frames that were replayed, and the epoch of the
+    /// checkpoint they were replayed on.
+    pub recovered: Recovered,
     engine: Arc<Mutex<Option<Engine>>>,
     writer: JoinHandle<Log>,
     hub: JoinHandle<()>,
     _lock: DirectoryLock,
 }
 
+/// What a runtime found when it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The last epoch; 0 when there was nothing.
+    pub epoch: Epoch,
+    /// Frames that were replayed.
+    pub frames: u64,
+    /// Rows of devices in them.
+    pub rows: u64,
+    /// The epoch of the checkpoint that they were replayed on.
+    pub checkpoint: Option<Epoch>,
+}
+
 impl Runtime {
-    /// Locks the data directory, replays the log and is ready: every view is as it was.
+    /// Locks the data directory, takes over the newest checkpoint that is whole, replays the log
+    /// behind it and is ready: every view is as it was.
     ///
-    /// Fails when another process has the directory, when the log is damaged, or when a document
-    /// in it cannot be applied.
+    /// Fails when another process has the directory, when the log is damaged or does not reach
+    /// back to a checkpoint, or when a document in it cannot be applied.
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
         let data = &settings.data;
         let lock = DirectoryLock::acquire(data)?;
@@ -93,25 +118,45 @@ impl Runtime {
         let historian = Arc::new(historian);
         let views = Views::new(views::Limits::default());
         let shutdown = Shutdown::new();
+        let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
+        let start = restore::newest(&mut store, settings.workers)?;
+        let base = start.as_ref().map_or(Epoch(0), |start| start.epoch);
+        check_reach(&log, base)?;
 
         let (frames, to_engine) = crossbeam_channel::bounded(FRAMES_QUEUED);
         let (from_engine, outputs) = crossbeam_channel::bounded(OUTPUTS_QUEUED);
-        let engine = Engine::start(settings.workers, to_engine, from_engine)?;
+        let first = start.as_ref().map(restore::Start::frame);
+        let (catalog, restored, assets) = match start {
+            Some(start) => (start.catalog, Some(start.views), Some(start.assets)),
+            None => (Catalog::new(), None, None),
+        };
+        let (pieces, to_taker) = crossbeam_channel::unbounded();
+        let states = dataflow::Checkpoints { from: assets, pieces: Some(pieces) };
+        let engine = Engine::start_from(settings.workers, to_engine, from_engine, states)?;
+        let marker = engine.marker();
         let engine = Arc::new(Mutex::new(Some(engine)));
-        let feeds = Feeds { views: views.clone(), historian: Arc::clone(&historian) };
+        let (wanted, (images, to_save)) =
+            (Arc::new(Wanted::default()), crossbeam_channel::bounded(1));
+        let saver = Saver { wanted: Arc::clone(&wanted), images };
+        let (to_views, to_archive) = (views.clone(), Arc::clone(&historian));
+        let feeds = Feeds { views: to_views, historian: to_archive, restored, saver };
         let hub = hub::start(outputs, feeds, shutdown.clone()).context("start the hub")?;
 
-        let catalog: SharedCatalog = Arc::new(RwLock::new(Catalog::new()));
-        let reader = log::read(&fs, &log_directory, Epoch(0))?;
-        let recovered = replay(reader, &catalog, &frames)?;
-        wait_until_visible(&views, recovered.0, &engine)?;
+        let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));
+        let behind = Epoch(base.0 + u64::from(first.is_some()));
+        let reader = log::read(&fs, &log_directory, behind)?;
+        let recovered = replay(reader, first, &catalog, &frames)?;
+        wait_until_visible(&views, recovered.epoch, &engine)?;
+        let Recovered { epoch, frames: replayed, rows, checkpoint } = recovered;
+        let checkpoint = checkpoint.unwrap_or_default();
+        info!(%epoch, %checkpoint, frames = replayed, rows, "log replayed");
 
         let database = settings.database.clone().map(|database| {
             let sources = timescale::Sources {
                 data: data.clone(),
                 fs: Arc::clone(&fs),
                 log: log_directory,
-                recovered: recovered.0,
+                recovered: recovered.epoch,
                 historian: Arc::clone(&historian),
                 events: Box::new(Events(views.clone())),
             };
@@ -128,11 +173,34 @@ impl Runtime {
         let ticks = settings.live.then_some(Duration::from_secs(1));
         let limits = Limits { ticks, ..Limits::default() };
         let assign = assign(Arc::clone(&catalog));
+        let (marks, marked) = crossbeam_channel::unbounded();
+        let on_mark = checkpoint::on_mark(Arc::clone(&catalog), marker, Arc::clone(&wanted), marks);
+        let told = (assign, on_mark);
         let (committer, writer) =
-            Committer::start(log, assign, Arc::clone(&clock), frames, limits)?;
+            Committer::start_marking(log, told, Arc::clone(&clock), frames, limits)?;
+        let taker = settings.checkpoint_every.map(|every| Taker {
+            every,
+            store,
+            clock: Arc::clone(&clock),
+            committer: committer.clone(),
+            historian: Arc::clone(&historian),
+            wanted,
+            workers: settings.workers,
+            marks: marked,
+            pieces: to_taker,
+            images: to_save,
+        });
+        let checkpoints = taker.map(Checkpoints::start).transpose()?;
+        if let (Some(checkpoints), Some(database)) = (&checkpoints, &database) {
+            // It reads dead letters from the log.
+            let database = Arc::clone(database);
+            let place = move || database.durable_epoch().unwrap_or_default();
+            checkpoints.shared().hold(Arc::new(place));
+        }
+        let shown = checkpoints.as_ref().map(|checkpoints| Arc::clone(checkpoints.shared()));
         let query = Query::new(
             Arc::new(LiveViews(views.clone())),
-            Arc::new(status.with(committer.clone())),
+            Arc::new(status.with(committer.clone(), shown)),
             Arc::clone(&historian),
             query::Limits::default(),
         )?;
@@ -151,6 +219,7 @@ impl Runtime {
             shutdown,
             recovered,
             engine,
+            checkpoints,
             writer,
             hub,
             _lock: lock,
@@ -190,16 +259,28 @@ impl Runtime {
         self.query.verify(documents).await
     }
 
+    /// Keeps the log from being cut before what somebody still needs of it.
+    pub fn hold_log(&self, hold: Hold) {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.shared().hold(hold);
+        }
+    }
+
     /// Why the engine stopped, if it did.
     pub fn failure(&self) -> Option<String> {
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         engine.as_ref().and_then(Engine::failure).map(|error| error.to_string())
     }
 
-    /// Stops in order: no more commits, everything committed becomes visible and is archived,
-    /// then the threads end. A runtime that is dropped instead stops too, but nobody waits.
+    /// Stops in order: everything committed becomes visible, a last checkpoint is taken, no more
+    /// commits, the last points are archived, then the threads end. A runtime that is dropped instead stops too, but nobody waits.
     pub fn close(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
+        // An engine that has failed is told of below.
+        let settled = self.settle();
+        if let Some(checkpoints) = self.checkpoints.filter(|_| settled.is_ok()) {
+            checkpoints.close();
+        }
         self.committer.clone().close();
         let panicked = |thread: &str| anyhow!("the {thread} thread panicked");
         let log = self.writer.join().map_err(|_| panicked("committer's"))?;
@@ -220,13 +301,40 @@ impl Runtime {
     }
 }
 
-/// Feeds the whole log to the catalog and the dataflow.
+/// Refuses a log from which frames are missing that no checkpoint has, or that ends before one.
+fn check_reach(log: &Log, checkpoint: Epoch) -> anyhow::Result<()> {
+    let begin = log.begin();
+    if begin.0 > checkpoint.0 + 1 {
+        bail!(
+            "the log begins at epoch {begin} and there is no checkpoint that can be used from then \
+             on: restore the folder `checkpoints` from a backup, or start the version of the \
+             program that has written it"
+        );
+    }
+    let end = log.last_epoch().unwrap_or_default();
+    if end < checkpoint {
+        bail!(
+            "the log ends at epoch {end}, before the checkpoint of epoch {checkpoint}: its end is \
+             lost; restore the folder `log` from a backup"
+        );
+    }
+    Ok(())
+}
+
+/// Feeds the log to the catalog and the dataflow, behind a frame with what came before.
 fn replay(
     reader: log::Reader,
+    first: Option<Frame>,
     catalog: &SharedCatalog,
     frames: &crossbeam_channel::Sender<Frame>,
-) -> anyhow::Result<(Epoch, u64)> {
-    let mut recovered = (Epoch(0), 0);
+) -> anyhow::Result<Recovered> {
+    let stopped = |_| anyhow!("the dataflow stopped while the log was read");
+    let mut recovered = Recovered::default();
+    if let Some(first) = first {
+        recovered.epoch = first.epoch;
+        recovered.checkpoint = Some(first.epoch);
+        frames.send(first).map_err(stopped)?;
+    }
     for frame in reader {
         let frame = frame?;
         {
@@ -242,8 +350,10 @@ fn replay(
                 })?;
             }
         }
-        recovered = (frame.epoch, recovered.1 + 1);
-        frames.send(frame).map_err(|_| anyhow!("the dataflow stopped while the log was read"))?;
+        recovered.epoch = frame.epoch;
+        recovered.frames += 1;
+        recovered.rows += frame.batches.iter().map(|batch| batch.len() as u64).sum::<u64>();
+        frames.send(frame).map_err(stopped)?;
     }
     Ok(recovered)
 }

@@ -1,5 +1,7 @@
 //! What SQL can ask besides telemetry: the live views, and tables about the engine itself.
 
+use super::checkpoint::Shared as Checkpoints;
+use crate::checkpoint::Taken;
 use crate::dataflow::Engine;
 use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
@@ -39,10 +41,11 @@ pub struct Status {
 pub struct Engines {
     status: Status,
     committer: Committer,
+    checkpoints: Option<Arc<Checkpoints>>,
 }
 
 /// A system table: name, columns of text, columns of numbers.
-const TABLES: [(&str, &[&str], &[&str]); 5] = [
+const TABLES: [(&str, &[&str], &[&str]); 6] = [
     (
         "millstream_operators",
         &["operator"],
@@ -52,12 +55,13 @@ const TABLES: [(&str, &[&str], &[&str]); 5] = [
     ("millstream_queues", &["queue", "unit"], &["depth"]),
     ("millstream_views", &["view"], &["rows", "bytes"]),
     ("millstream_sinks", &["name", "state", "last_error"], &["epoch", "lag_ms"]),
+    ("millstream_checkpoints", &["taken_at", "valid"], &["epoch", "bytes", "milliseconds"]),
 ];
 
 impl Status {
-    /// The tables, now that there is a committer.
-    pub fn with(self, committer: Committer) -> Engines {
-        Engines { status: self, committer }
+    /// The tables, now that there is a committer, and somebody who takes checkpoints or not.
+    pub fn with(self, committer: Committer, checkpoints: Option<Arc<Checkpoints>>) -> Engines {
+        Engines { status: self, committer, checkpoints }
     }
 }
 
@@ -114,6 +118,17 @@ impl Engines {
                 (vec!["telemetry".into()], vec![number(status.historian.epoch().0)]),
                 (vec!["archive".into()], vec![number(status.historian.archived_epoch().0)]),
             ],
+            "millstream_checkpoints" => {
+                let Some(checkpoints) = &self.checkpoints else { return Vec::new() };
+                let row = |taken: &Taken, valid: bool| {
+                    let numbers = [taken.epoch.0, taken.bytes(), taken.micros / 1_000];
+                    let texts = vec![taken.taken_at.to_string(), valid.to_string()];
+                    (texts, numbers.map(number).to_vec())
+                };
+                let (kept, discarded) = (checkpoints.kept(), checkpoints.discarded());
+                let kept = kept.iter().map(|taken| row(taken, true));
+                discarded.iter().map(|taken| row(taken, false)).chain(kept).collect()
+            }
             "millstream_queues" => vec![
                 (vec!["commit".into(), "bytes".into()], vec![self.committer.queued_bytes() as i64]),
                 (vec!["dataflow".into(), "frames".into()], vec![status.frames.len() as i64]),

@@ -4,4 +4,5 @@ pub mod backoff;
 pub mod clock;
 pub mod fs;
 pub mod lock;
+pub mod serial;
 pub mod shutdown;

@@ -2,9 +2,10 @@
 
 use super::asset_type::AssetType;
 use crate::model::DataType;
+use serde::{Deserialize, Serialize};
 
 /// One metric's place in a row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     /// The metric's name.
     pub name: String,
@@ -20,7 +21,7 @@ pub struct Slot {
 
 /// All metrics of an asset type: the measured ones first, then the derived ones, each in the
 /// order of the document.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Layout {
     /// The metrics.
     pub slots: Vec<Slot>,

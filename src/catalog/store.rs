@@ -80,6 +80,35 @@ impl Catalog {
         self.applied
     }
 
+    /// All that a catalog is made of, for [`Catalog::restore`]: the last document of every key,
+    /// deletions too, referenced kinds first, by id; then [`Catalog::replaced_versions`].
+    pub fn saved(&self) -> (Vec<Document>, Vec<Document>) {
+        let all = Kind::ALL.into_iter().flat_map(|kind| &self.names[kind as usize].documents);
+        (all.cloned().collect(), self.replaced.clone())
+    }
+
+    /// The catalog that [`Catalog::saved`] tells of. An error says that a document cannot be read
+    /// by this version.
+    pub fn restore(saved: (Vec<Document>, Vec<Document>)) -> Result<Self, Vec<Problem>> {
+        let (documents, replaced) = saved;
+        let mut catalog = Self { replaced, ..Self::new() };
+        for document in &documents {
+            let (kind, id) = (document.kind, document.id);
+            if id != catalog.next_id(kind) {
+                let message = format!("{kind} '{}' with id {id} is out of order", document.key);
+                return Err(vec![Problem::at("", message)]);
+            }
+            match &document.body {
+                Some(body) => catalog.keep(document, body)?,
+                None => catalog.skip(kind),
+            }
+            let names = &mut catalog.names[kind as usize];
+            names.ids.insert(Arc::clone(&document.key), id);
+            names.documents.push(document.clone());
+        }
+        Ok(catalog)
+    }
+
     /// The asset type with this id.
     pub fn asset_type(&self, id: TypeId) -> Option<&Arc<AssetTypeEntry>> {
         self.asset_types.get(id.0 as usize)?.as_ref()
@@ -265,6 +294,17 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// Leaves the place of a deleted document.
+    fn skip(&mut self, kind: Kind) {
+        match kind {
+            Kind::AssetTypes => self.asset_types.push(None),
+            Kind::DeviceTypes => self.device_types.push(None),
+            Kind::Assets => self.assets.push(None),
+            Kind::Devices => self.devices.push(None),
+            Kind::Links => self.links.push(None),
+        }
     }
 
     fn forget(&mut self, kind: Kind, id: u32) {

@@ -560,6 +560,45 @@ fn replaying_the_documents_gives_the_same_catalog() {
 }
 
 #[test]
+fn a_restored_catalog_goes_on_like_the_one_that_was_saved() {
+    let mut catalog = plant();
+    for new in [
+        asset("c"),
+        device("G-2"),
+        link("G-2", "c"),
+        delete(Kind::Assets, "b"),
+        delete(Kind::Links, &device_type::Link::key("G-2", "c")),
+        document(Kind::DeviceTypes, &GAUGE.replace("unit: bar", "unit: kPa")),
+    ] {
+        publish(&mut catalog, &new).unwrap().unwrap();
+    }
+    let mut again = Catalog::restore(catalog.saved()).unwrap();
+    let documents: Vec<&Document> = catalog.documents().collect();
+    assert_eq!(documents, again.documents().collect::<Vec<_>>());
+    let unit = |catalog: &Catalog| {
+        let device = catalog.device_named("G-1").unwrap();
+        device.device_type.document.unit_of("p_out").map(str::to_owned)
+    };
+    assert_eq!((unit(&again), unit(&catalog)), (Some("kPa".into()), Some("kPa".into())));
+    assert_eq!(again.links_of("G-1").count(), 1);
+    for new in [
+        asset("b"),
+        asset("d"),
+        link("G-2", "c"),
+        delete(Kind::Assets, "a"),
+        delete(Kind::Links, &device_type::Link::key("G-1", "a")),
+        delete(Kind::Assets, "a"),
+        asset("a"),
+    ] {
+        assert_eq!(publish(&mut again, &new), publish(&mut catalog, &new), "{new:?}");
+    }
+    assert_eq!(again.saved(), catalog.saved());
+    let mut wrong = catalog.saved();
+    wrong.0.swap(2, 3);
+    assert!(Catalog::restore(wrong).is_err());
+}
+
+#[test]
 fn references_must_hold() {
     refused(
         &document(Kind::Assets, "{key: x, asset_type: pomp}"),

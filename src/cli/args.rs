@@ -6,6 +6,7 @@ use crate::replay::Speed;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Keeps every metric, health score, threshold state and aggregate of a plant exactly up to date
 /// while its telemetry is still arriving.
@@ -59,9 +60,55 @@ pub struct Common {
     /// Worker threads of the dataflow [default: 1 for each two cores].
     #[arg(long, global = true, value_name = "N", env = "MILLSTREAM_WORKERS")]
     pub workers: Option<usize>,
+    /// How long after a checkpoint the next one is taken when anything is new, or `off`. A restart
+    /// begins at the newest one.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION|off",
+        env = "MILLSTREAM_CHECKPOINT_EVERY",
+        default_value = "60s"
+    )]
+    pub checkpoint_every: Every,
     /// What happens to messages of devices that the catalog does not have.
     #[arg(long, global = true, value_enum, default_value_t = Unknown::Provision)]
     pub unknown_devices: Unknown,
+}
+
+/// How often something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Every {
+    /// Never.
+    Off,
+    /// This often.
+    Each(Duration),
+}
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<Duration>() {
+            _ if text == "off" => Ok(Self::Off),
+            Ok(Duration(0)) => {
+                Err("0 is no time between two checkpoints: give off for none".into())
+            }
+            Ok(duration) => Ok(Self::Each(duration)),
+            Err(error) => Err(format!("{error}, or off")),
+        }
+    }
+}
+
+impl Every {
+    /// The time in between; `None` for never.
+    pub fn time(self) -> Option<std::time::Duration> {
+        match self {
+            Self::Off => None,
+            Self::Each(Duration(micros)) => {
+                Some(std::time::Duration::from_micros(micros.unsigned_abs()))
+            }
+        }
+    }
 }
 
 /// What to do with unknown devices.

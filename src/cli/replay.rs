@@ -1,6 +1,6 @@
 //! `replay`: recordings through the engine, with exports and a verification.
 
-use super::args::{Common, ReplayArgs};
+use super::args::{Common, Every, ReplayArgs};
 use super::run::Outcome;
 use super::summary::Summary;
 use super::{export, serve};
@@ -15,7 +15,10 @@ use std::time::Instant;
 /// Replays files; with `--listen` the doors are open meanwhile.
 pub async fn run(common: &Common, args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let (data, temporary) = directory(common)?;
-    let outcome = replay(common, args, &data).await;
+    // Nobody starts from a directory that goes at the end.
+    let every = if temporary.is_some() { Every::Off } else { common.checkpoint_every };
+    let common = Common { checkpoint_every: every, ..common.clone() };
+    let outcome = replay(&common, args, &data).await;
     if let Some(folder) = temporary {
         // What was replayed is in the files it came from.
         let _ = std::fs::remove_dir_all(folder);

@@ -134,6 +134,7 @@ impl Common {
             unknown_devices: self.unknown_devices.into(),
             live,
             database: None,
+            checkpoint_every: self.checkpoint_every.time(),
         }
     }
 }

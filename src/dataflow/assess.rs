@@ -3,13 +3,15 @@
 use super::asset::{Changes, Names, Plan, TypeState};
 use super::capture::Dated;
 use super::catalog::{News, NewsUpdate, document_error, read};
+use super::checkpoint::{self, PIECE_BYTES, Piece, Saver, Share};
 use super::fleet::{Health, Threshold};
 use super::rows::{AssetRows, ByAsset, append};
 use crate::catalog::asset_type::AssetType;
-use crate::model::{Change, Document, ErrorRow, Rows, Timestamp, TypeId};
+use crate::model::{Change, Document, Epoch, ErrorRow, Rows, Timestamp, TypeId};
 use differential_dataflow::{AsCollection, VecCollection};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -23,6 +25,9 @@ type ThresholdUpdate = (Threshold, u64, i64);
 
 /// Rows after which the operator lets the others have their turn before the next epoch.
 const ROWS_PER_ACTIVATION: usize = 16_384;
+
+/// How long the saving of states rests while many pieces wait to be taken.
+const SAVER_RESTS: Duration = Duration::from_millis(2);
 
 /// What comes out of the rows.
 pub struct Assessed<'scope> {
@@ -54,10 +59,15 @@ impl Held {
 ///
 /// An epoch is applied when neither rows nor news of it can come any more: first the news, then
 /// all rows of a type at once, then the tick. After [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
+///
+/// A state to start from has its places in the fleet told at its epoch. A state that is wanted is
+/// saved in pieces, one an activation.
 pub fn render<'scope>(
     rows: Stream<'scope, u64, AssetRows>,
     news: StreamVec<'scope, u64, NewsUpdate>,
     ticks: StreamVec<'scope, u64, i64>,
+    restored: Option<(Epoch, Share)>,
+    saver: Saver,
 ) -> Assessed<'scope> {
     let scope = rows.scope();
     let mut builder = OperatorBuilder::new("Assess".to_owned(), scope);
@@ -72,12 +82,29 @@ pub fn render<'scope>(
     let mut health_output = OutputBuilder::<_, Builder<HealthUpdate>>::from(health_output);
     let mut thresholds_output =
         OutputBuilder::<_, Builder<ThresholdUpdate>>::from(thresholds_output);
-    let mut assessor = Assessor::new(scope.index(), scope.peers());
+    let (start, share) = restored.unzip();
+    let mut assessor = Assessor::new(scope.index(), scope.peers(), share.unwrap_or_default());
 
     builder.build(move |capabilities| {
+        let mut start = start.map(|epoch| {
+            let later = [0, 1, 2].map(|output| capabilities[output].delayed(&epoch.0));
+            (later, epoch.0)
+        });
         drop(capabilities);
+        let mut give = move |capabilities: &[Capability<u64>; 3], epoch: u64, changes: Changes| {
+            let [for_changes, for_health, for_thresholds] = capabilities;
+            let list = changes.list.into_iter().map(|change| (epoch, change));
+            changes_output.activate().session(for_changes).give_iterator(list);
+            let list = changes.health.into_iter().map(|(health, diff)| (health, epoch, diff));
+            health_output.activate().session(for_health).give_iterator(list);
+            let list = changes.thresholds.into_iter().map(|(level, diff)| (level, epoch, diff));
+            thresholds_output.activate().session(for_thresholds).give_iterator(list);
+        };
         let mut held: BTreeMap<u64, Held> = BTreeMap::new();
         move |frontiers| {
+            if let Some((capabilities, epoch)) = start.take() {
+                give(&capabilities, epoch, assessor.announce());
+            }
             rows.for_each(|capability, rows| {
                 let epoch = *capability.time();
                 let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
@@ -96,7 +123,14 @@ pub fn render<'scope>(
             });
             let complete = |epoch: &u64| !frontiers.iter().any(|f| f.less_equal(epoch));
             let mut budget = ROWS_PER_ACTIVATION;
-            while let Some(first) = held.first_entry().filter(|first| complete(first.key())) {
+            loop {
+                let next = held.first_key_value().map(|(epoch, _)| *epoch);
+                let is_now = |epoch: Epoch| complete(&epoch.0) && next.is_none_or(|n| n > epoch.0);
+                if let Some(epoch) = saver.due(is_now) {
+                    assessor.begin_save(epoch);
+                }
+                let first = held.first_entry().filter(|first| complete(first.key()));
+                let Some(first) = first else { break };
                 if budget == 0 {
                     again.activate();
                     break;
@@ -105,13 +139,16 @@ pub fn render<'scope>(
                 let rows: usize = of_epoch.rows.iter().map(Rows::len).sum();
                 budget = budget.saturating_sub(rows);
                 let changes = assessor.apply(of_epoch.news, of_epoch.rows, of_epoch.tick);
-                let [for_changes, for_health, for_thresholds] = of_epoch.capabilities;
-                let list = changes.list.into_iter().map(|change| (epoch, change));
-                changes_output.activate().session(&for_changes).give_iterator(list);
-                let list = changes.health.into_iter().map(|(health, diff)| (health, epoch, diff));
-                health_output.activate().session(&for_health).give_iterator(list);
-                let list = changes.thresholds.into_iter().map(|(level, diff)| (level, epoch, diff));
-                thresholds_output.activate().session(&for_thresholds).give_iterator(list);
+                give(&of_epoch.capabilities, epoch, changes);
+            }
+            if assessor.is_saving() {
+                match saver.is_full() {
+                    true => again.activate_after(SAVER_RESTS),
+                    false => {
+                        assessor.save_some().into_iter().for_each(|piece| saver.put(piece));
+                        again.activate();
+                    }
+                }
             }
         }
     });
@@ -125,6 +162,16 @@ struct Assessor {
     types: BTreeMap<TypeId, Assets>,
     names: Names,
     clock: i64,
+    saving: Option<Saving>,
+}
+
+/// A save that is under way.
+struct Saving {
+    epoch: Epoch,
+    /// Bytes that were not handed out yet.
+    bytes: Vec<u8>,
+    /// Types before this one are saved.
+    next: TypeId,
 }
 
 /// The assets of one type at this worker.
@@ -138,8 +185,52 @@ struct Assets {
 }
 
 impl Assessor {
-    fn new(index: usize, peers: usize) -> Self {
-        Self { index, peers, types: BTreeMap::new(), names: Names::default(), clock: i64::MIN }
+    fn new(index: usize, peers: usize, share: Share) -> Self {
+        let of_state = |state| Assets { state: Some(state), ..Assets::default() };
+        let types = share.types.into_iter().map(|(id, state)| (id, of_state(state))).collect();
+        Self { index, peers, types, names: share.names, clock: i64::MIN, saving: None }
+    }
+
+    /// The places of all assets in the fleet, for a graph that has just started.
+    fn announce(&self) -> Changes {
+        let mut changes = Changes::default();
+        let states = self.types.values().filter_map(|assets| assets.state.as_ref());
+        states.for_each(|state| state.announce(&mut changes));
+        changes
+    }
+
+    /// Begins to save the state as it is now, which is that after this epoch.
+    fn begin_save(&mut self, epoch: Epoch) {
+        let mut bytes = Vec::with_capacity(2 * PIECE_BYTES);
+        checkpoint::put_names(&mut bytes, &self.names);
+        for (id, assets) in &mut self.types {
+            if let Some(state) = &mut assets.state {
+                checkpoint::put_type(&mut bytes, *id, state);
+            }
+        }
+        self.saving = Some(Saving { epoch, bytes, next: TypeId(0) });
+    }
+
+    fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
+    /// The next piece of the save that is under way; after the last one none is.
+    fn save_some(&mut self) -> Option<Piece> {
+        let saving = self.saving.as_mut()?;
+        let fresh = Vec::with_capacity(2 * PIECE_BYTES);
+        let mut bytes = std::mem::replace(&mut saving.bytes, fresh);
+        for (id, assets) in self.types.range_mut(saving.next..) {
+            saving.next = *id;
+            let Some(state) = &mut assets.state else { continue };
+            while bytes.len() < PIECE_BYTES && checkpoint::put_asset(&mut bytes, *id, state) {}
+            if bytes.len() >= PIECE_BYTES {
+                return Some(Piece { epoch: saving.epoch, bytes, last: false });
+            }
+        }
+        let epoch = saving.epoch;
+        self.saving = None;
+        Some(Piece { epoch, bytes, last: true })
     }
 
     /// Whether this worker owns the number: an asset's id, or a type's where one must speak.
@@ -157,6 +248,7 @@ impl Assessor {
                 News::Asset(id, key, _) if self.owns(*id) => {
                     for state in self.types.values_mut().filter_map(|assets| assets.state.as_mut())
                     {
+                        state.save_touched(&[*id]);
                         state.remove(*id, &self.names, &mut changes);
                     }
                     removed.push((*id, Arc::clone(key)));
@@ -197,6 +289,7 @@ impl Assessor {
                 && assets.error.is_none()
                 && let Some(state) = &mut assets.state
             {
+                state.save_touched(&rows.assets);
                 state.apply(rows, &self.names, &mut changes);
             }
         }
@@ -236,7 +329,10 @@ impl Assessor {
             Ok(plan) => {
                 assets.measured = Some(plan.measured());
                 match &mut assets.state {
+                    // A state that was read back has the plan already.
+                    Some(state) if state.version() == document.version => {}
                     Some(state) => {
+                        state.save_rest();
                         state.publish(plan, document.effective_from.0, &self.names, changes);
                     }
                     None => assets.state = Some(TypeState::new(plan)),

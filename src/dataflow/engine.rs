@@ -1,5 +1,6 @@
 //! The engine: starts and joins the threads of the dataflow.
 
+use super::checkpoint::{Checkpoints, Marker};
 use super::error::Error;
 use super::feeder::Feeder;
 use super::shared::Shared;
@@ -45,18 +46,42 @@ impl Engine {
         frames: Receiver<Frame>,
         outputs: Sender<Output>,
     ) -> Result<Self, Error> {
-        Self::start_with(workers, frames, outputs, |_, _| ())
+        Self::start_with(workers, frames, outputs, Checkpoints::default(), |_, _| ())
+    }
+
+    /// [`Engine::start`] from a saved state, and with somebody who takes states when they are
+    /// asked for by [`Engine::marker`].
+    ///
+    /// The first frame has the epoch of the saved state and all documents that are current then,
+    /// and nothing else. What is said at that epoch was said before, in another process: the rows
+    /// of documents, errors and fleets that follow from documents and state alone. The states must
+    /// have been dealt to this number of workers.
+    pub fn start_from(
+        workers: usize,
+        frames: Receiver<Frame>,
+        outputs: Sender<Output>,
+        checkpoints: Checkpoints,
+    ) -> Result<Self, Error> {
+        Self::start_with(workers, frames, outputs, checkpoints, |_, _| ())
     }
 
     pub(super) fn start_with(
         workers: usize,
         frames: Receiver<Frame>,
         outputs: Sender<Output>,
+        checkpoints: Checkpoints,
         hook: Hook,
     ) -> Result<Self, Error> {
         if workers == 0 || workers > MAX_WORKERS {
             return Err(Error::Workers { workers, limit: MAX_WORKERS });
         }
+        let Checkpoints { from, pieces } = checkpoints;
+        let epoch = from.as_ref().map(|saved| saved.epoch);
+        let mut shares = from.map(|saved| saved.shares).unwrap_or_default();
+        if epoch.is_some() && shares.len() != workers {
+            return Err(Error::Shares { workers, shares: shares.len() });
+        }
+        shares.reverse();
         let shared = Arc::new(Shared::default());
         let stats: Vec<Arc<Stats>> = (0..workers).map(|_| Arc::default()).collect();
         let (progress_tx, progress_rx) = crossbeam_channel::bounded(1);
@@ -72,10 +97,12 @@ impl Engine {
                 shared: Arc::clone(&shared),
                 stats: Arc::clone(stats),
                 hook,
+                restored: epoch.zip(shares.pop()),
+                pieces: pieces.clone(),
             }));
         }
         // From here on only the workers hold senders, so that the channels close with them.
-        drop((outputs, progress_tx));
+        drop((outputs, progress_tx, pieces));
         let doors = Mutex::new(doors);
         let guards = timely::execute(config(workers), move |worker| {
             let own = doors.lock().unwrap_or_else(|e| e.into_inner())[worker.index()].take();
@@ -102,6 +129,11 @@ impl Engine {
     /// Whether the engine has failed and stops, or has stopped.
     pub fn failure(&self) -> Option<Error> {
         self.shared.failure()
+    }
+
+    /// Asks for states.
+    pub fn marker(&self) -> Marker {
+        Marker(Arc::clone(&self.shared))
     }
 
     /// What the operators of all workers did since the start, ordered by worker and operator.

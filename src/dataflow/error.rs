@@ -13,6 +13,26 @@ pub enum Error {
         /// The most there may be.
         limit: usize,
     },
+    /// A saved state was dealt to another number of workers.
+    #[error(
+        "start {workers} dataflow workers from a state that was dealt to {shares}: this is a bug of the caller"
+    )]
+    Shares {
+        /// The workers.
+        workers: usize,
+        /// The shares of the state.
+        shares: usize,
+    },
+    /// A saved state cannot be read, although it is what was written.
+    #[error(
+        "read the state of the assets at epoch {epoch}: {what}; start the version of the program that has written it"
+    )]
+    Saved {
+        /// The state's epoch.
+        epoch: Epoch,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The threads could not be started.
     #[error("start the dataflow workers: {reason}")]
     Start {

@@ -2,10 +2,11 @@
 
 use super::capture::{self, Dated, Outlet};
 use super::catalog::{self, Shelf};
+use super::checkpoint::{Saver, Share};
 use super::rows::DeviceBatch;
 use super::worker::Slice;
 use super::{assess, fleet, resolve};
-use crate::model::{Change, Document};
+use crate::model::{Change, Document, Epoch};
 use differential_dataflow::input::InputSession;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Concatenate;
@@ -16,6 +17,7 @@ use timely::worker::Worker;
 pub struct Inputs {
     open: Option<Open>,
     shelf: Shelf,
+    saver: Saver,
 }
 
 struct Open {
@@ -30,6 +32,9 @@ impl Inputs {
     pub fn feed(&mut self, slice: Slice) {
         let Some(open) = &mut self.open else { return };
         let epoch = slice.epoch.0;
+        if slice.mark {
+            self.saver.mark(slice.epoch);
+        }
         open.advance_to(epoch);
         for (document, diff) in self.shelf.replace(slice.documents) {
             open.documents.update(document, diff);
@@ -62,7 +67,12 @@ impl Open {
 
 /// Builds the graph. The probe passes an epoch when all its changes went through the outlets of
 /// all workers.
-pub fn build(worker: &mut Worker, outlet: Outlet) -> (Inputs, ProbeHandle<u64>) {
+pub fn build(
+    worker: &mut Worker,
+    outlet: Outlet,
+    restored: Option<(Epoch, Share)>,
+    saver: Saver,
+) -> (Inputs, ProbeHandle<u64>) {
     let mut open = Open {
         batches: InputHandle::new_with_builder(),
         documents: InputSession::new(),
@@ -77,7 +87,7 @@ pub fn build(worker: &mut Worker, outlet: Outlet) -> (Inputs, ProbeHandle<u64>) 
 
         let catalog = catalog::render(documents.clone());
         let resolved = resolve::render(batches, catalog.news.clone());
-        let assessed = assess::render(resolved.rows, catalog.news, ticks);
+        let assessed = assess::render(resolved.rows, catalog.news, ticks, restored, saver.clone());
         let documents = capture::dated(documents.inner, "Documents", Change::Documents);
         let unreadable = capture::dated(catalog.errors.inner, "Unreadable", Change::Errors);
 
@@ -92,5 +102,5 @@ pub fn build(worker: &mut Worker, outlet: Outlet) -> (Inputs, ProbeHandle<u64>) 
         ]);
         capture::capture(changes, outlet)
     });
-    (Inputs { open: Some(open), shelf: Shelf::default() }, probe)
+    (Inputs { open: Some(open), shelf: Shelf::default(), saver }, probe)
 }

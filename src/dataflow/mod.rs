@@ -26,6 +26,7 @@ mod rows;
 mod catalog;
 mod resolve;
 mod assess;
+mod checkpoint;
 mod score;
 mod fleet;
 mod capture;
@@ -34,6 +35,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{Checkpoints, Marker, Piece, Saved};
 pub use engine::{Engine, MAX_WORKERS};
 pub use error::Error;
 pub use feeder::{MAX_EPOCHS_IN_FLIGHT, MAX_POINTS_IN_FLIGHT};

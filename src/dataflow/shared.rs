@@ -1,6 +1,7 @@
 //! What the threads of one engine share: how far it is, and why it stopped.
 
 use super::error::Error;
+use crate::model::Epoch;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread::Thread;
@@ -9,6 +10,8 @@ use std::thread::Thread;
 #[derive(Debug, Default)]
 pub struct Shared {
     finished: AtomicU64,
+    /// The epoch after which the state is to be saved.
+    marked: AtomicU64,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     workers: OnceLock<Vec<Thread>>,
@@ -53,6 +56,16 @@ impl Shared {
     /// Why the engine stopped, if it failed.
     pub fn failure(&self) -> Option<Error> {
         self.failure.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Asks for the state after an epoch, before its frame is handed in.
+    pub fn mark(&self, epoch: Epoch) {
+        self.marked.store(epoch.0, Ordering::SeqCst);
+    }
+
+    /// Whether the state after an epoch was asked for.
+    pub fn is_marked(&self, epoch: Epoch) -> bool {
+        self.marked.load(Ordering::SeqCst) == epoch.0
     }
 
     /// Counts frames whose every change was handed out.

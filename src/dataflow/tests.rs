@@ -1,5 +1,6 @@
 //! The whole dataflow: frames in, outputs out.
 
+mod checkpoint;
 mod support;
 
 use super::*;
@@ -125,9 +126,15 @@ fn a_panic_ends_the_engine_and_tells_why() {
     for workers in [1, 2, 3] {
         let (frames_tx, frames_rx) = crossbeam_channel::bounded(1);
         let (outputs_tx, outputs_rx) = crossbeam_channel::unbounded();
-        let engine = Engine::start_with(workers, frames_rx, outputs_tx, |worker, epoch| {
-            assert!(worker != 0 || epoch.0 < 3, "made up");
-        });
+        let engine = Engine::start_with(
+            workers,
+            frames_rx,
+            outputs_tx,
+            Checkpoints::default(),
+            |worker, epoch| {
+                assert!(worker != 0 || epoch.0 < 3, "made up");
+            },
+        );
         let engine = engine.unwrap();
         // The frames' channel closes by itself: the sender hears of the end.
         let mut epoch = 1;

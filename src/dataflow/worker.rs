@@ -1,6 +1,7 @@
 //! The loop of one worker thread: take slices, step, tell the frontier, park when idle.
 
 use super::capture::Outlet;
+use super::checkpoint::{Piece, Saver, Share};
 use super::engine::Hook;
 use super::error::Error;
 use super::graph::{self, Inputs};
@@ -29,6 +30,8 @@ pub struct Slice {
     pub documents: Vec<Document>,
     pub batches: Vec<Batch>,
     pub dead_letters: Vec<DeadLetter>,
+    /// Whether the state after this epoch is to be saved.
+    pub mark: bool,
 }
 
 /// All that connects one worker to the other threads.
@@ -40,21 +43,25 @@ pub struct Doors {
     pub shared: Arc<Shared>,
     pub stats: Arc<Stats>,
     pub hook: Hook,
+    /// The state to start from.
+    pub restored: Option<(Epoch, Share)>,
+    /// Where pieces of saved states go, when somebody takes them.
+    pub pieces: Option<Sender<Piece>>,
 }
 
 impl Slice {
     /// A slice with nothing but the epoch and its tick.
     pub fn empty(epoch: Epoch, tick: Timestamp) -> Self {
         let (documents, batches, dead_letters) = (Vec::new(), Vec::new(), Vec::new());
-        Self { epoch, tick, documents, batches, dead_letters }
+        Self { epoch, tick, documents, batches, dead_letters, mark: false }
     }
 }
 
 /// Runs until the slices end, or until the engine fails. A panic inside becomes the failure.
-pub fn run(worker: &mut Worker, doors: Doors) {
+pub fn run(worker: &mut Worker, mut doors: Doors) {
     let shared = Arc::clone(&doors.shared);
-    let mut inputs = None;
-    let driven = catch_unwind(AssertUnwindSafe(|| drive(worker, &mut inputs, &doors)));
+    let (mut inputs, restored) = (None, doors.restored.take());
+    let driven = catch_unwind(AssertUnwindSafe(|| drive(worker, &mut inputs, &doors, restored)));
     match driven {
         Ok(Ok(())) => return,
         Ok(Err(error)) => shared.fail(error),
@@ -73,10 +80,16 @@ pub fn run(worker: &mut Worker, doors: Doors) {
 }
 
 /// `Ok` also when another thread failed and this one only follows: `run` keeps the first failure.
-fn drive(worker: &mut Worker, inputs: &mut Option<Inputs>, doors: &Doors) -> Result<(), Error> {
+fn drive(
+    worker: &mut Worker,
+    inputs: &mut Option<Inputs>,
+    doors: &Doors,
+    restored: Option<(Epoch, Share)>,
+) -> Result<(), Error> {
     doors.stats.install(worker);
     let outlet = Outlet::new(doors.outputs.clone());
-    let (built, probe) = graph::build(worker, outlet.clone());
+    let saver = Saver::new(doors.pieces.clone());
+    let (built, probe) = graph::build(worker, outlet.clone(), restored, saver);
     let inputs = inputs.insert(built);
     let mut frontier = Frontier { open: VecDeque::new(), doors };
     let mut ended = false;

@@ -5,7 +5,7 @@
 //! at most once a second and never synced, so it lags behind and may be lost; it never runs ahead.
 
 use super::error::Error;
-use super::segment::fill;
+use super::mark::{self, Mark};
 use crate::base::fs::Fs;
 use crate::model::Epoch;
 use std::io;
@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 pub(super) const EVERY: u64 = 1_000;
 
 const MAGIC: [u8; 4] = *b"MSHZ";
-const LENGTH: usize = 16;
 
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("horizon")
@@ -23,32 +22,13 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 
 /// The horizon; `None` when there is none, or none that can be read.
 pub(super) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Epoch>, Error> {
-    let path = path(dir);
-    if !fs.exists(&path) {
-        return Ok(None);
-    }
-    let file = fs.open(&path).map_err(Error::io("open", &path))?;
-    let mut bytes = [0; LENGTH];
-    let count = fill(&*file, 0, &mut bytes).map_err(Error::io("read", &path))?;
-    let (mut epoch, mut crc) = ([0; 8], [0; 4]);
-    epoch.copy_from_slice(&bytes[4..12]);
-    crc.copy_from_slice(&bytes[12..]);
-    let good = count == LENGTH
-        && bytes[..4] == MAGIC
-        && u32::from_le_bytes(crc) == crc32c::crc32c(&bytes[..12]);
-    Ok(good.then(|| Epoch(u64::from_le_bytes(epoch))))
+    Ok(match mark::read(fs, &path(dir), MAGIC)? {
+        Mark::At(epoch) => Some(epoch),
+        Mark::Missing | Mark::Damaged => None,
+    })
 }
 
 /// Replaces the horizon. Not durable.
 pub(super) fn write(fs: &dyn Fs, dir: &Path, epoch: Epoch) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(LENGTH);
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&epoch.0.to_le_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-    let temporary = dir.join("horizon.tmp");
-    if fs.exists(&temporary) {
-        fs.remove(&temporary)?;
-    }
-    fs.create(&temporary)?.append(&bytes)?;
-    fs.rename(&temporary, &path(dir))
+    mark::write(fs, &path(dir), MAGIC, epoch, false)
 }

@@ -2,7 +2,8 @@
 //!
 //! A directory of segments, each a file of checksummed frames. One process writes, any number read.
 //! The log knows nothing of what a frame means: it does not look into batches, gives no ids, keeps
-//! no clock, starts no thread and is never cut by itself. Group commit is the committer's work.
+//! no clock, starts no thread and is never cut by itself: [`Log::cut`] removes the segments at its
+//! beginning that are not needed any more. Group commit is the committer's work.
 //!
 //! Damage is told apart. A *torn tail*, the unfinished write of a crash at the end of the last
 //! segment, was never acknowledged and is cut off. A bad frame anywhere else was once durable: the
@@ -13,7 +14,9 @@ mod format;
 mod payload;
 mod segment;
 mod cursor;
+mod mark;
 mod horizon;
+mod cut;
 mod recovery;
 mod salvage;
 mod writer;

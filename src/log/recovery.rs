@@ -4,6 +4,7 @@
 //! is whole, because the process may have died between a write and its sync.
 
 use super::cursor::{Cursor, Step};
+use super::cut;
 use super::error::Error;
 use super::format::{Flaw, SEGMENT_HEADER};
 use super::horizon;
@@ -51,6 +52,8 @@ pub(super) struct Recovered {
     pub last_tick: Option<Timestamp>,
     /// An epoch that was acknowledged; the log may end before it after a salvage.
     pub horizon: Option<Epoch>,
+    /// The log has all frames from this epoch on.
+    pub begin: Epoch,
     pub report: Recovery,
 }
 
@@ -61,13 +64,28 @@ pub(super) fn recover(fs: &dyn Fs, dir: &Path, strict: bool) -> Result<Recovered
             fs.sync_dir(parent).map_err(Error::io("sync", parent))?;
         }
     }
-    let listing = segment::list(fs, dir)?;
+    let begin = cut::read(fs, dir)?;
+    let mut listing = segment::list(fs, dir)?;
+    let over = cut::over(&listing.segments, begin);
+    cut::remove(fs, dir, &listing.segments[..over])?;
+    listing.segments.drain(..over);
     for path in &listing.temporary {
         fs.remove(path).map_err(Error::io("remove", path))?;
     }
     let horizon = horizon::read(fs, dir)?;
-    let mut state = Recovered { horizon, ..Recovered::default() };
+    let mut state = Recovered { horizon, begin, ..Recovered::default() };
     let mut gaps = listing.gaps;
+    if let Some(first) = listing.segments.first()
+        && first.base > begin
+        && begin > Epoch(0)
+        && !gaps.contains(&first.base)
+    {
+        if strict {
+            return Err(Error::Gap { path: first.path.clone() });
+        }
+        state.report.losses.push(salvage::mark_gap(fs, dir, first, None)?);
+        gaps.push(first.base);
+    }
     let last = listing.segments.len().saturating_sub(1);
     let mut buffer = Vec::new();
     for (i, segment) in listing.segments.iter().enumerate() {

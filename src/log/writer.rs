@@ -1,5 +1,6 @@
 //! The single writer of a log.
 
+use super::cut;
 use super::error::{Error, is_no_space};
 use super::format::{FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader};
 use super::horizon;
@@ -52,6 +53,7 @@ pub struct Log {
     durable_epoch: Option<Epoch>,
     /// An epoch that was acknowledged, as it stands beside the log.
     horizon: Option<Epoch>,
+    begin: Epoch,
     /// Bytes of closed segments.
     closed_bytes: u64,
     segments: usize,
@@ -106,6 +108,7 @@ impl Log {
             last_tick: recovered.last_tick,
             durable_epoch: recovered.last_epoch,
             horizon: recovered.horizon,
+            begin: recovered.begin,
             closed_bytes,
             segments: recovered.report.segments,
             recovery: recovered.report,
@@ -138,6 +141,34 @@ impl Log {
     /// The epoch of the last durable frame.
     pub fn durable_epoch(&self) -> Option<Epoch> {
         self.durable_epoch
+    }
+
+    /// The log has all frames from this epoch on; 0 when it was never cut.
+    pub fn begin(&self) -> Epoch {
+        self.begin
+    }
+
+    /// Removes the segments that end before an epoch which nobody needs any more; frames of that
+    /// epoch and later stay, and some before it. Returns how many segments went.
+    ///
+    /// What could not be removed is tried again with the next cut. The log goes on working.
+    pub fn cut(&mut self, epoch: Epoch) -> Result<usize, Error> {
+        self.check()?;
+        // The segment that holds the frame of the epoch stays, so one with a durable frame does.
+        let epoch = epoch.min(self.durable_epoch.unwrap_or_default());
+        let listing = segment::list(&*self.fs, &self.dir)?;
+        let count = cut::over(&listing.segments, epoch);
+        if count == 0 {
+            return Ok(0);
+        }
+        let begin = listing.segments[count].base;
+        cut::write(&*self.fs, &self.dir, begin)?;
+        self.begin = begin;
+        let freed = cut::remove(&*self.fs, &self.dir, &listing.segments[..count])?;
+        self.closed_bytes = self.closed_bytes.saturating_sub(freed);
+        self.segments -= count;
+        self.report_size();
+        Ok(count)
     }
 
     /// Bytes of all segments.

@@ -64,7 +64,7 @@ impl Window {
 /// * `Rollups`, key (asset, window start): `revision`, then per numeric metric `count, sum, min,
 ///   max, first, last` (count u64, others f64). Revision 0 is provisional, 1 settled, 1 + n
 ///   revised n times after it settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Table {
     /// The newest point of each metric.
     Latest,

@@ -107,6 +107,7 @@ pub struct DeadLetter {
     /// What exactly is wrong, and what to do.
     pub detail: Arc<str>,
     /// The refused element as it came, cut to the named limit of its door.
+    #[serde(with = "crate::base::serial::bytes")]
     pub raw: Arc<[u8]>,
 }
 

@@ -35,7 +35,8 @@ pub enum Value {
 
 /// A text that the process has seen, as a number. Two equal texts have the same number.
 ///
-/// Symbols live as long as the process and never leave it: files and wires carry the text.
+/// Symbols live as long as the process and never leave it: files and wires carry the text. Only
+/// checkpoints hold words as they are, and the table of symbols with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Symbol(pub u32);
 
@@ -63,6 +64,30 @@ impl Symbol {
         symbols.texts.push(Arc::clone(&text));
         symbols.by_text.insert(text, id);
         Self(id)
+    }
+
+    /// The texts of all symbols, in the order of their numbers.
+    pub fn all() -> Vec<Arc<str>> {
+        SYMBOLS.read().unwrap_or_else(|e| e.into_inner()).texts.clone()
+    }
+
+    /// Gives texts the numbers that they had in another process. Fails with the first text that
+    /// has another number here already; then nothing has changed.
+    pub fn restore(texts: &[Arc<str>]) -> Result<(), Arc<str>> {
+        let mut symbols = SYMBOLS.write().unwrap_or_else(|e| e.into_inner());
+        let known = symbols.texts.len();
+        let differs = |(i, text): (usize, &Arc<str>)| match symbols.by_text.get(text) {
+            Some(number) => *number as usize != i,
+            None => i < known,
+        };
+        if let Some(i) = texts.iter().enumerate().position(differs) {
+            return Err(Arc::clone(&texts[i]));
+        }
+        for (i, text) in texts.iter().enumerate().skip(known) {
+            symbols.texts.push(Arc::clone(text));
+            symbols.by_text.insert(Arc::clone(text), i as u32);
+        }
+        Ok(())
     }
 
     /// The text of the symbol.

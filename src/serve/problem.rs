@@ -86,7 +86,7 @@ impl From<views::Error> for DoorError {
             views::Error::Filter { .. } | views::Error::Envelope(_) | views::Error::NoKey(_) => {
                 ErrorKind::Malformed
             }
-            views::Error::Encode { .. } => ErrorKind::Internal,
+            views::Error::Encode { .. } | views::Error::Image(_) => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string()).hint("GET /api/v1/views lists views and their filters")
     }

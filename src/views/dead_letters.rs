@@ -5,18 +5,21 @@ use super::limits::Limits;
 use super::series::DEAD_LETTERS_DROPPED;
 use super::small::{SmallChange, SmallView};
 use crate::model::DeadLetter;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Write;
 
 /// A queue that forgets its oldest letters when a limit is passed, and counts them.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct DeadLetters {
     letters: VecDeque<DeadLetter>,
     bytes: usize,
     /// Letters that came in this epoch and are still there.
+    #[serde(skip)]
     fresh: usize,
     /// Letters of earlier epochs that this one pushed out; `None` while nobody wants to know.
+    #[serde(skip)]
     gone: Option<Vec<DeadLetter>>,
 }
 

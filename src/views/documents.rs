@@ -4,13 +4,15 @@ use super::cell::Cell;
 use super::small::{Collection, Row, SmallView};
 use crate::model::{Document, Kind};
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The current documents of one kind.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Documents {
+    #[serde(skip)]
     current: HashMap<Arc<str>, Document>,
     rows: Collection<Document>,
 }
@@ -40,6 +42,12 @@ impl Documents {
             self.current.insert(Arc::clone(&document.key), document.clone());
             self.rows.update(document.clone(), 1);
         }
+    }
+
+    /// Finds documents by their keys again, after they were read back.
+    pub fn index(&mut self) {
+        let rows = self.rows.iter();
+        self.current = rows.map(|row| (Arc::clone(&row.key), row.clone())).collect();
     }
 
     pub fn rows(&self) -> &dyn SmallView {

@@ -2,7 +2,7 @@
 
 use super::view::View;
 
-/// Why the views gave no answer. All but [`Error::Encode`] are the asker's.
+/// Why the views gave no answer. All but [`Error::Encode`] and [`Error::Image`] are the asker's.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No view has this name.
@@ -34,6 +34,9 @@ pub enum Error {
         #[source]
         source: arrow::error::ArrowError,
     },
+    /// Contents could not be written, or read back by this version.
+    #[error("write or read the contents of all views")]
+    Image(#[source] bincode::Error),
 }
 
 fn allowed(view: View) -> String {

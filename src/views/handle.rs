@@ -3,6 +3,7 @@
 use super::delta::delta_schema;
 use super::error::Error;
 use super::filter::{Envelope, Filter};
+use super::image::{Image, Restored};
 use super::limits::Limits;
 use super::queue::Queue;
 use super::read::Frozen;
@@ -93,6 +94,22 @@ impl Views {
         metrics::gauge!(EPOCH).set(epoch.0 as f64);
         metrics::histogram!(APPLY_SECONDS)
             .record((shared.clock.now_micros() - begun).max(0) as f64 / 1e6);
+    }
+
+    /// All contents as they are now, for a checkpoint. Takes as long as copying the rows of the
+    /// small views; nothing is applied meanwhile.
+    pub fn image(&self) -> Result<Image, Error> {
+        self.read().image().map_err(Error::Image)
+    }
+
+    /// Takes over the contents of an image, before the first epoch is applied. Visible at once.
+    pub fn restore(&self, restored: Restored) {
+        let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
+        *state = *restored.0;
+        let epoch = state.epoch;
+        drop(state);
+        self.0.epoch.send_replace(epoch);
+        metrics::gauge!(EPOCH).set(epoch.0 as f64);
     }
 
     /// The newest epoch that is visible.

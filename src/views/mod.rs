@@ -24,12 +24,14 @@ mod registry;
 mod queue;
 mod cell;
 mod series;
+mod image;
 #[cfg(test)]
 mod tests;
 
 pub use error::Error;
 pub use filter::{Envelope, Filter};
 pub use handle::{ViewInfo, Views};
+pub use image::{Image, Restored};
 pub use limits::{Limits, SlowConsumer};
 pub use series::{
     APPLY_SECONDS, DEAD_LETTERS_DROPPED, EPOCH, ROWS_REFUSED, ROWS_UPSERTED, SUBSCRIBERS,

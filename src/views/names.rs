@@ -1,23 +1,27 @@
 //! What the views know of the catalog: the names behind the ids in wide tables.
 
+use crate::base::serial::json;
 use crate::catalog::Layout;
 use crate::catalog::asset_type::AssetType;
 use crate::health::{Algorithm, Band};
 use crate::model::{Document, Kind, Table, TypeId, Window};
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Names of assets and asset types. They outlive the documents, because rows may do so, too.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Names {
     assets: Vec<Option<Arc<str>>>,
+    #[serde(skip)]
     ids: HashMap<Arc<str>, Vec<u32>>,
+    #[serde(with = "json")]
     types: BTreeMap<TypeId, Arc<TypeNames>>,
 }
 
 /// What it takes to read the rows of one asset type's wide tables.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct TypeNames {
     pub key: Arc<str>,
     pub layout: Layout,
@@ -47,6 +51,15 @@ pub(super) struct Moved {
 }
 
 impl Names {
+    /// Finds assets by their keys again, after the names were read back.
+    pub fn index(&mut self) {
+        for (id, key) in self.assets.iter().enumerate() {
+            if let Some(key) = key {
+                self.ids.entry(Arc::clone(key)).or_default().push(id as u32);
+            }
+        }
+    }
+
     /// The key of an asset; `?` where no document ever named it.
     pub fn asset(&self, id: u32) -> &str {
         self.assets.get(id as usize).and_then(Option::as_deref).unwrap_or("?")

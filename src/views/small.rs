@@ -2,6 +2,7 @@
 
 use super::cell::Cell;
 use crate::model::{ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Occurrence};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A public row of a small view: its cells in the order of the view's columns.
@@ -29,9 +30,12 @@ pub(super) struct SmallChange<'a> {
 }
 
 /// A multiset. A row whose insertions do not outnumber its retractions is not there.
+#[derive(Serialize, Deserialize)]
+#[serde(bound(serialize = "R: Serialize", deserialize = "R: Deserialize<'de> + Ord"))]
 pub(super) struct Collection<R> {
     rows: BTreeMap<R, i64>,
     /// How often changed rows were there before this epoch; `None` while nobody wants to know.
+    #[serde(skip)]
     before: Option<BTreeMap<R, i64>>,
     len: usize,
 }
@@ -43,6 +47,11 @@ impl<R> Default for Collection<R> {
 }
 
 impl<R: Row> Collection<R> {
+    /// The rows that are there, each once.
+    pub fn iter(&self) -> impl Iterator<Item = &R> {
+        self.rows.iter().filter(|(_, count)| **count > 0).map(|(row, _)| row)
+    }
+
     pub fn update(&mut self, row: R, diff: i64) {
         let count = self.rows.get(&row).copied().unwrap_or(0);
         if let Some(before) = &mut self.before {

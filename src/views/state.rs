@@ -3,6 +3,7 @@
 use super::cell::Cell;
 use super::dead_letters::DeadLetters;
 use super::documents::Documents;
+use super::image::{Image, Small};
 use super::limits::Limits;
 use super::names::{Names, TypeNames};
 use super::series::{ROWS_REFUSED, ROWS_UPSERTED};
@@ -77,6 +78,52 @@ impl State {
         for change in changes {
             self.take(change);
         }
+    }
+
+    /// The contents as they are now. Rows of wide tables are shared, all others copied.
+    pub fn image(&self) -> bincode::Result<Image> {
+        let (events, occurrences, errors) = (&self.events, &self.occurrences, &self.errors);
+        let fleet = (&self.fleet_health, &self.fleet_thresholds);
+        let small = (events, occurrences, errors, fleet, &self.dead_letters, &self.catalog);
+        let wide = self.wide.iter().map(|((table, asset_type), wide)| {
+            (*table, *asset_type, wide.stride(), wide.chunks().to_vec())
+        });
+        Ok(Image {
+            epoch: self.epoch,
+            clock: self.clock,
+            names: Arc::clone(&self.names),
+            wide: wide.collect(),
+            small: bincode::serialize(&small)?,
+        })
+    }
+
+    /// The contents that an image holds.
+    pub fn of(image: Image, limits: Limits) -> bincode::Result<Self> {
+        let unfit = |_| bincode::ErrorKind::Custom("rows do not fit their table".into());
+        let Small(events, occurrences, errors, fleet, dead_letters, mut catalog) =
+            bincode::deserialize(&image.small)?;
+        let mut wide = BTreeMap::new();
+        for (table, asset_type, stride, chunks) in image.wide {
+            let restored = WideTable::of(stride, chunks).ok_or(()).map_err(unfit)?;
+            wide.insert((table, asset_type), restored);
+        }
+        let mut names = image.names;
+        Arc::make_mut(&mut names).index();
+        catalog.values_mut().for_each(Documents::index);
+        Ok(Self {
+            epoch: image.epoch,
+            clock: image.clock,
+            names,
+            wide,
+            events,
+            occurrences,
+            errors,
+            fleet_health: fleet.0,
+            fleet_thresholds: fleet.1,
+            dead_letters,
+            catalog,
+            ..Self::new(limits)
+        })
     }
 
     /// What became of messages, in order of ordinals; nothing for epochs that are too old.

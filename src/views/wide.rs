@@ -1,8 +1,10 @@
 //! A wide table: rows of words by key, cheap to overwrite and cheap to freeze.
 
 use super::names::{Moved, TypeNames};
+use crate::base::serial::words;
 use crate::model::Upserts;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Asset and window start; the window start is 0 where the table has none.
@@ -22,9 +24,10 @@ pub(super) struct WideTable {
 }
 
 /// At most [`CHUNK_ROWS`] rows.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Chunk {
     pub keys: Vec<Key>,
+    #[serde(with = "words")]
     pub words: Vec<u64>,
 }
 
@@ -43,6 +46,22 @@ const CHUNK_ROWS: usize = 1024;
 impl WideTable {
     pub fn new(stride: usize) -> Self {
         Self { stride, chunks: Vec::new(), slots: HashMap::new(), touched: None }
+    }
+
+    /// The table that has these chunks. `None` when they do not fit the number of words a row.
+    pub fn of(stride: usize, chunks: Vec<Arc<Chunk>>) -> Option<Self> {
+        let mut slots = HashMap::with_capacity(chunks.iter().map(|chunk| chunk.keys.len()).sum());
+        let last = chunks.len().saturating_sub(1);
+        for (i, chunk) in chunks.iter().enumerate() {
+            let rows = chunk.keys.len();
+            let full = rows == CHUNK_ROWS || (i == last && rows <= CHUNK_ROWS);
+            if !full || chunk.words.len() != rows * stride {
+                return None;
+            }
+            let places = chunk.keys.iter().enumerate();
+            slots.extend(places.map(|(row, key)| (*key, (i * CHUNK_ROWS + row) as u32)));
+        }
+        Some(Self { stride, chunks, slots, touched: None })
     }
 
     pub fn stride(&self) -> usize {

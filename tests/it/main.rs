@@ -11,6 +11,7 @@ mod timescale;
 mod http;
 mod doors;
 mod restart;
+mod checkpoints;
 mod fold;
 mod live;
 mod socket;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["base"],
     &["model"],
-    &["expr", "log", "health"],
+    &["expr", "log", "checkpoint", "health"],
     &["catalog"],
     &["ingest", "dataflow", "views", "historian"],
     &["query", "replay"],

@@ -1,6 +1,7 @@
 //! The assets of one type: takes the rows of an epoch, keeps everything exact, says what changed.
 
 use super::changes::{Changes, Names};
+use super::checkpoint::Saving;
 use super::era::Era;
 use super::evaluate::{Failure, Span, SpanRows, evaluate};
 use super::plan::Plan;
@@ -22,7 +23,7 @@ pub struct TypeState {
     /// The current era.
     pub(super) era: Arc<Era>,
     /// Index into `assets` and `series` by dense asset id.
-    index: Vec<u32>,
+    pub(super) index: Vec<u32>,
     pub(super) assets: Vec<Asset>,
     pub(super) series: Vec<Series>,
     pub(super) spans: Vec<Span>,
@@ -36,15 +37,22 @@ pub struct TypeState {
     /// The newest tick, microseconds.
     pub(super) clock: i64,
     /// When something happens to an asset's rules by itself.
-    alarms: BinaryHeap<Reverse<(i64, u32)>>,
+    pub(super) alarms: BinaryHeap<Reverse<(i64, u32)>>,
+    /// The save that is under way, if one is.
+    pub(super) saving: Option<Saving>,
 }
 
 impl TypeState {
     /// No assets yet. The first version of a document holds for all time.
     pub fn new(plan: Plan) -> Self {
         let era = Arc::new(Era::new(NEVER, plan, None));
+        Self::of(vec![Arc::clone(&era)], era, NEVER)
+    }
+
+    /// No assets yet, in the last of these eras, at this time of the clock.
+    pub(super) fn of(eras: Vec<Arc<Era>>, era: Arc<Era>, clock: i64) -> Self {
         Self {
-            eras: vec![Arc::clone(&era)],
+            eras,
             era,
             index: Vec::new(),
             assets: Vec::new(),
@@ -55,8 +63,9 @@ impl TypeState {
             steps: Steps::default(),
             opened: Vec::new(),
             behind: BTreeMap::new(),
-            clock: NEVER,
+            clock,
             alarms: BinaryHeap::new(),
+            saving: None,
         }
     }
 
@@ -77,10 +86,11 @@ impl TypeState {
             && at <= passed
         {
             self.alarms.pop();
-            let asset = &mut self.assets[index as usize];
-            if asset.deadline != at {
+            if self.assets[index as usize].deadline != at {
                 continue;
             }
+            self.save_early(index as usize);
+            let asset = &mut self.assets[index as usize];
             asset.log.advance(&era.plan, &era.states, passed, &mut self.steps);
             let about = (&self.steps, names.get(asset.id));
             asset.tell_events(&era.plan, &self.series[index as usize], about, &mut said);

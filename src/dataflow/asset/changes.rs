@@ -34,6 +34,12 @@ impl Names {
         self.0[at] = key;
     }
 
+    /// All assets that were inserted.
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Arc<str>)> {
+        let all = self.0.iter().enumerate().filter(|(_, key)| !key.is_empty());
+        all.map(|(asset, key)| (asset as u32, key))
+    }
+
     /// The key of an asset that was inserted.
     pub fn get(&self, asset: u32) -> &Arc<str> {
         &self.0[asset as usize]

@@ -10,13 +10,15 @@ use super::row::NEVER;
 use super::series::Series;
 use super::state::{StateLayout, StateLog};
 use crate::model::DataType;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A version of the document, and the event time from which it holds.
+#[derive(Serialize, Deserialize)]
 pub struct Era {
-    pub from: i64,
-    pub plan: Plan,
-    pub states: StateLayout,
+    pub(super) from: i64,
+    pub(super) plan: Plan,
+    pub(super) states: StateLayout,
     /// For each metric, the first version of the unbroken run of versions that have it.
     since: Vec<u32>,
     /// The same for each window.

@@ -27,10 +27,13 @@ mod rebuild;
 mod version;
 mod changes;
 mod message;
+mod checkpoint;
 
 #[cfg(test)]
 mod tests;
 
 pub use assess::TypeState;
 pub use changes::{Changes, Names};
+pub use checkpoint::Eras;
+pub use era::Era;
 pub use plan::{Plan, PlanError};

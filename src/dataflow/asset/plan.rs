@@ -34,6 +34,8 @@ pub struct Plan {
     pub(super) rules: Vec<RulePlan>,
     pub(super) events: Vec<EventPlan>,
     pub(super) health: Option<HealthPlan>,
+    /// What it was compiled from.
+    pub(super) document: Arc<AssetType>,
 }
 
 /// A derived metric.
@@ -158,6 +160,7 @@ impl Plan {
             rules,
             events,
             health,
+            document: Arc::new(document.clone()),
         })
     }
 

@@ -7,22 +7,25 @@ use super::era::{Era, Past};
 use super::plan::Plan;
 use super::row::NEVER;
 use super::series::Series;
+use crate::base::serial::words;
 use crate::model::Window;
+use serde::{Deserialize, Serialize};
 
 /// Words of one metric in a window: `count, sum, min, max, first, last`.
 pub const STAT_WORDS: usize = 6;
 
 /// The open windows of one asset and one size, ascending by start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Windows {
     open: Vec<OpenWindow>,
 }
 
 /// A window that may still change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct OpenWindow {
     start: i64,
     /// `revision`, then the stats of all numeric metrics: the row of the table.
+    #[serde(with = "words")]
     words: Vec<u64>,
     /// The stats of the points that left the series already.
     folded: Option<Vec<u64>>,

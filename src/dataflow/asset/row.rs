@@ -7,12 +7,13 @@
 //! of the metrics with a point of their own, `known` of those with any value so far.
 
 use crate::model::{Quality, mask_words};
+use serde::{Deserialize, Serialize};
 
 /// The time that stands for "never".
 pub const NEVER: i64 = i64::MIN;
 
 /// Offsets of the parts of a row, and of the parts of a state.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowLayout {
     /// Metrics, measured and derived.
     pub metrics: usize,

@@ -1,14 +1,17 @@
 //! The recent history of one asset: its rows in event-time order, each complete as of its time.
 
 use super::row::RowLayout;
+use crate::base::serial::words;
 use crate::model::Quality;
+use serde::{Deserialize, Serialize};
 
 /// Rows of one asset, ascending by event time, no two at the same time.
 ///
 /// They stand in a ring of rows: new ones come at the end and old ones go at the front, and
 /// neither moves the others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Series {
+    #[serde(with = "words")]
     words: Vec<u64>,
     /// Where in the ring row 0 stands, and how many rows there are.
     head: usize,

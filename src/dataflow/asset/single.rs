@@ -11,25 +11,33 @@ use super::row::NEVER;
 use super::series::Series;
 use super::state::{Closed, Fired, StateLayout, StateLog, Steps};
 use super::tables::{Said, Tables, push};
+use crate::base::serial::words;
 use crate::dataflow::score::OrderedScore;
 use crate::model::{ErrorRow, EventRow, Occurrence};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The fewest rows that come before old ones are forgotten again.
 const FORGET_AFTER: usize = 16;
 
 /// All that is kept of an asset beside its series.
+#[derive(Serialize, Deserialize)]
 pub struct Asset {
     pub id: u32,
     /// Rows of eras before the current one, as long as late points may reach them.
+    #[serde(skip)]
     pub past: Vec<Segment>,
     pub log: StateLog,
     pub windows: Vec<Windows>,
     /// The row of the table `Latest`, and the same as of the base row of the series.
+    #[serde(with = "words")]
     pub latest: Vec<u64>,
+    #[serde(with = "words")]
     pub base_latest: Vec<u64>,
     /// The rows of the tables `Health` and `Thresholds` as they were handed out last.
+    #[serde(with = "words")]
     pub health: Vec<u64>,
+    #[serde(with = "words")]
     pub levels: Vec<u64>,
     levels_changed: bool,
     /// Raised levels: rule, level, since, condition end.
@@ -180,6 +188,15 @@ impl Asset {
         self.settle_behind(plan, plan.rows.time(row));
         slots(plan.rows.fresh(row), |slot| take(&mut self.latest, slot, (plan, row, slot)));
         self.hand_out(era, row, tables, out);
+    }
+
+    /// Tells the asset's places in the fleet: its levels, and its band and score.
+    pub fn announce(&self, plan: &Plan, out: &mut Changes) {
+        for (i, rule) in plan.rules.iter().enumerate() {
+            let level = place(&self.levels, i);
+            out.thresholds.extend(level.map(|level| ((Arc::clone(&rule.id), level, self.id), 1)));
+        }
+        self.place_in_fleet(plan, 1, out);
     }
 
     /// Brings the windows up to date.

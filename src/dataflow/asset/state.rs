@@ -10,10 +10,13 @@ use super::plan::{Input, Plan};
 use super::row::RowLayout;
 use super::score::HealthPlan;
 use super::series::Series;
+use crate::base::serial::words;
+use serde::{Deserialize, Serialize};
 
 /// Changes of state, ascending by event time: `time` and then the state's words.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StateLog {
+    #[serde(with = "words")]
     words: Vec<i64>,
 }
 
@@ -57,7 +60,7 @@ pub struct Steps {
 }
 
 /// Where the parts of a state are.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct StateLayout {
     events: usize,
     holds: usize,

@@ -1,6 +1,6 @@
 //! The handle that doors hold.
 
-use super::submission::{Assign, CommitError, Committed, Limits, Submission};
+use super::submission::{Assign, CommitError, Committed, Limits, Marked, Submission};
 use super::worker::{Message, Pending, Worker};
 use crate::base::clock::Clock;
 use crate::log::Log;
@@ -68,6 +68,17 @@ impl Committer {
         frames: crossbeam_channel::Sender<Frame>,
         limits: Limits,
     ) -> Result<(Self, JoinHandle<Log>), Error> {
+        Self::start_marking(log, (assign, Box::new(|_, _| ())), clock, frames, limits)
+    }
+
+    /// [`Committer::start`] with somebody who is told of marked frames.
+    pub fn start_marking(
+        log: Log,
+        (assign, marked): (Assign, Marked),
+        clock: Arc<dyn Clock>,
+        frames: crossbeam_channel::Sender<Frame>,
+        limits: Limits,
+    ) -> Result<(Self, JoinHandle<Log>), Error> {
         // Bounded by the permits: each message holds at least one `queue_submissions`-th.
         let (queue, messages) = crossbeam_channel::unbounded();
         let room = Arc::new(Semaphore::new(limits.queue_bytes.min(u32::MAX as usize)));
@@ -76,7 +87,8 @@ impl Committer {
             state: watch::Sender::new(State::Running),
         });
         let frame_limit = log.frame_limit();
-        let worker = Worker::new(log, assign, clock, frames, limits, messages, Arc::clone(&status));
+        let told = (assign, marked);
+        let worker = Worker::new(log, told, clock, frames, limits, messages, Arc::clone(&status));
         let thread = std::thread::Builder::new().name("committer".into());
         let thread = thread.spawn(move || worker.run()).map_err(Error::Thread)?;
         let shared = Shared { queue, room, limits, frame_limit, status };
@@ -117,6 +129,19 @@ impl Committer {
     /// [`Committer::enqueue_waiting`] for threads without a runtime.
     pub fn enqueue_blocking(&self, submission: Submission) -> Result<Answer, CommitError> {
         futures::executor::block_on(self.enqueue_waiting(submission))
+    }
+
+    /// Marks the next frame, which is written at once, without content if need be. While the disk
+    /// is full the mark waits; when the committer stops, it is dropped.
+    pub fn mark(&self) {
+        // When the thread has ended there will be no frame.
+        let _ = self.shared.queue.send(Message::Mark);
+    }
+
+    /// Lets the log forget the frames before an epoch, as far as whole segments end before it.
+    pub fn cut_log(&self, epoch: Epoch) {
+        // When the thread has ended, the next one will do it.
+        let _ = self.shared.queue.send(Message::Cut(epoch));
     }
 
     /// The last epoch that is durable; 0 when there is none.

@@ -14,5 +14,5 @@ mod merge;
 mod tests;
 
 pub use committer::{Answer, Committer, Error, State};
-pub use submission::{Assign, CommitError, Committed, Limits, Refusal, Submission};
+pub use submission::{Assign, CommitError, Committed, Limits, Marked, Refusal, Submission};
 pub use worker::{COMMIT_SECONDS, MERGED, QUEUE_BYTES, REFUSED, ROWS};

@@ -92,6 +92,11 @@ pub struct Refusal {
 /// in the order of the log, by the committer's thread only.
 pub type Assign = Box<dyn FnMut(NewDocument, Timestamp) -> Result<Option<Document>, String> + Send>;
 
+/// Called in the committer's thread with the epoch and the tick of each frame that was asked for by
+/// [`super::Committer::mark`], when it is durable and before the dataflow gets it. What
+/// [`Assign`] has applied by then are the documents up to that epoch.
+pub type Marked = Box<dyn FnMut(Epoch, Timestamp) + Send>;
+
 /// The committer's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -389,3 +389,31 @@ fn without_a_dataflow_nothing_is_taken() {
         Err(CommitError::Closed)
     );
 }
+
+#[test]
+fn a_marked_frame_is_told_of_before_the_dataflow_has_it() {
+    let fs = MemFs::new();
+    let log = Log::open(Arc::new(fs.clone()), dir(), Options::default()).unwrap();
+    let (sender, frames) = crossbeam_channel::bounded(0);
+    let (told, marks) = crossbeam_channel::unbounded();
+    let marked = Box::new(move |epoch, tick| told.send((epoch, tick)).unwrap());
+    let clock = Arc::new(ManualClock::at(NOW));
+    let (committer, thread) =
+        Committer::start_marking(log, (assigner(), marked), clock, sender, no_ticks()).unwrap();
+    committer.enqueue_blocking(telemetry("p", 0, 2)).unwrap();
+    let first = frames.recv().unwrap();
+    assert!(marks.is_empty());
+    committer.mark();
+    let marked = marks.recv().unwrap();
+    let second = frames.recv().unwrap();
+    assert_eq!(((second.epoch, second.tick), second.batches.len()), (marked, 0));
+    assert!(second.epoch > first.epoch);
+    // One frame for each mark, and content goes along.
+    committer.enqueue_blocking(telemetry("p", 2, 1)).unwrap();
+    let third = frames.recv().unwrap();
+    assert!(marks.is_empty() && third.epoch > second.epoch);
+    committer.clone().close();
+    let log = thread.join().unwrap();
+    assert_eq!(log.last_epoch(), Some(third.epoch));
+    assert_eq!(logged(&fs).len(), 3);
+}

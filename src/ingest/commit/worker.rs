@@ -2,7 +2,7 @@
 
 use super::committer::{State, Status};
 use super::merge::Merge;
-use super::submission::{Assign, CommitError, Committed, Limits, Refusal, Submission};
+use super::submission::{Assign, CommitError, Committed, Limits, Marked, Refusal, Submission};
 use crate::base::clock::Clock;
 use crate::log::{self, Log};
 use crate::model::{Document, Epoch, Frame, Timestamp};
@@ -29,6 +29,8 @@ const STEP_MICROS: i64 = 1_000_000;
 
 pub(super) enum Message {
     Submission(Pending),
+    Mark,
+    Cut(Epoch),
     Close,
 }
 
@@ -43,11 +45,14 @@ pub(super) struct Pending {
 pub(super) struct Worker {
     log: Log,
     assign: Assign,
+    on_mark: Marked,
     clock: Arc<dyn Clock>,
     frames: Sender<Frame>,
     limits: Limits,
     messages: Receiver<Message>,
     status: Arc<Status>,
+    /// Whether the next frame is to be marked.
+    marked: bool,
     /// Did not fit into the last frame.
     held: Option<Pending>,
     /// Documents that the catalog has and the log does not, because the disk was full.
@@ -66,7 +71,7 @@ struct Part {
 impl Worker {
     pub(super) fn new(
         log: Log,
-        assign: Assign,
+        (assign, on_mark): (Assign, Marked),
         clock: Arc<dyn Clock>,
         frames: Sender<Frame>,
         limits: Limits,
@@ -77,11 +82,13 @@ impl Worker {
         Self {
             log,
             assign,
+            on_mark,
             clock,
             frames,
             limits,
             messages,
             status,
+            marked: false,
             held,
             owed,
             last_clock,
@@ -108,7 +115,7 @@ impl Worker {
     }
 
     /// Waits for something to commit and takes all that fits into a frame. Nothing inside means
-    /// that it is time for a tick; `None` that it is time to stop.
+    /// that it is time for a tick or a mark; `None` that it is time to stop.
     fn gather(&mut self) -> Option<Vec<Pending>> {
         let first = match self.held.take() {
             Some(held) => held,
@@ -145,18 +152,25 @@ impl Worker {
             return Ok(self.next());
         }
         let ticks = self.limits.ticks.filter(|_| self.log.poisoned().is_none());
-        let message = match ticks {
-            Some(every) => self.messages.recv_timeout(every),
-            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match message {
-            Ok(Message::Submission(pending)) => Ok(Some(pending)),
-            Ok(Message::Close) => {
-                self.closing = true;
-                Ok(self.next())
+        loop {
+            let message = match ticks {
+                Some(every) => self.messages.recv_timeout(every),
+                None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match message {
+                Ok(Message::Submission(pending)) => return Ok(Some(pending)),
+                Ok(Message::Mark) => {
+                    self.marked = true;
+                    return Err(Tick);
+                }
+                Ok(Message::Cut(epoch)) => self.cut(epoch),
+                Ok(Message::Close) => {
+                    self.closing = true;
+                    return Ok(self.next());
+                }
+                Err(RecvTimeoutError::Timeout) => return Err(Tick),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
-            Err(RecvTimeoutError::Timeout) => Err(Tick),
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
         }
     }
 
@@ -165,13 +179,22 @@ impl Worker {
         loop {
             match self.messages.try_recv().ok()? {
                 Message::Submission(pending) => return Some(pending),
+                Message::Mark => self.marked = true,
+                Message::Cut(epoch) => self.cut(epoch),
                 Message::Close => self.closing = true,
             }
         }
     }
 
+    /// Lets the log forget what is before an epoch. A failure costs only space.
+    fn cut(&mut self, epoch: Epoch) {
+        if let Err(error) = self.log.cut(epoch) {
+            warn!(%error, "the log is not cut; it will be tried again");
+        }
+    }
+
     fn commit(&mut self, group: Vec<Pending>) {
-        let ticking = group.is_empty();
+        let ticking = group.is_empty() || self.marked;
         let mut documents = std::mem::take(&mut self.owed);
         let mut dead_letters = Vec::new();
         let mut merge = Merge::default();
@@ -271,6 +294,9 @@ impl Worker {
             }
             was_full
         });
+        if std::mem::take(&mut self.marked) {
+            (self.on_mark)(epoch, frame.tick);
+        }
         let gone = self.frames.send(frame).is_err();
         answer_all(parts, Ok(epoch));
         if gone && !self.closing {
@@ -307,7 +333,7 @@ impl Worker {
     }
 }
 
-/// Nothing came: it is time for a tick.
+/// Nothing came, or a mark: it is time for a frame without content.
 struct Tick;
 
 /// Answers with the epoch of all; submissions that were refused by themselves are told why.

@@ -1,5 +1,6 @@
 //! Tests of the log as a whole, on disks in memory and on the real one.
 
+mod cut;
 mod damage;
 mod faults;
 mod round_trip;
