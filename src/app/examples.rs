@@ -204,8 +204,12 @@ fn column(data_type: DataType, cells: &[Option<&Literal>]) -> Result<ArrayRef, S
 impl Left {
     fn take(&mut self, change: Change) {
         match change {
-            Change::Upserts(rows) if rows.table == Table::Latest => self.latest = rows.words,
-            Change::Upserts(rows) if rows.table == Table::Health => self.health = rows.words,
+            Change::Upserts(mut rows) if rows.table == Table::Latest => {
+                self.latest = std::mem::take(&mut rows.words);
+            }
+            Change::Upserts(mut rows) if rows.table == Table::Health => {
+                self.health = std::mem::take(&mut rows.words);
+            }
             Change::Occurrences(rows) => {
                 rows.into_iter()
                     .for_each(|(row, d)| *self.occurrences.entry(row).or_default() += d);
