@@ -10,6 +10,7 @@ use super::shared::Shared;
 use crate::model::{Epoch, TypeId};
 use crossbeam_channel::Sender;
 use std::cell::RefCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -204,9 +205,8 @@ fn share(mut bytes: &[u8], index: usize, workers: usize) -> Result<Share, String
             }
             // Every worker that saved has told of the type and its eras.
             ERA => {
-                let known = eras.entry(asset_type).or_default();
-                if !known.contains_key(&asset) {
-                    known.insert(asset, Era::read(contents).map_err(text)?);
+                if let Entry::Vacant(era) = eras.entry(asset_type).or_default().entry(asset) {
+                    era.insert(Era::read(contents).map_err(text)?);
                 }
             }
             TYPE if !share.types.contains_key(&asset_type) => {
