@@ -121,7 +121,9 @@ impl Stream {
                 Submission { batches: vec![batch], messages: 1, ..Submission::default() };
             answers.push(runtime.committer.enqueue_blocking(submission).unwrap());
         }
-        answers.into_iter().for_each(|answer| drop(answer.blocking_recv().unwrap().unwrap()));
+        answers.into_iter().for_each(|answer| {
+            let _ = answer.blocking_recv().unwrap().unwrap();
+        });
         rows
     }
 
