@@ -273,7 +273,8 @@ impl Runtime {
     }
 
     /// Stops in order: everything committed becomes visible, a last checkpoint is taken, no more
-    /// commits, the last points are archived, then the threads end. A runtime that is dropped instead stops too, but nobody waits.
+    /// commits, the last points are archived, then the threads end. A runtime that is dropped
+    /// instead stops too, but nobody waits.
     pub fn close(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
         // An engine that has failed is told of below.
