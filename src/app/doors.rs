@@ -3,6 +3,7 @@
 use super::intake::{Form, Intake, documents, refused};
 use super::runtime::Runtime;
 use crate::catalog::{Problem, parse_yaml};
+use crate::ingest::commit::{CommitError, State};
 use crate::ingest::format::json::Framing;
 use crate::model::{Kind, NewDocument, Timestamp};
 use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
@@ -144,7 +145,14 @@ impl Doors for RuntimeDoors {
     }
 
     async fn health(&self) -> Health {
-        let failure = self.runtime.failure();
+        let refusing = || match self.runtime.committer.state() {
+            State::Running => None,
+            // The same words that a refused request is told.
+            State::NoSpace => Some(CommitError::NoSpace.to_string()),
+            State::Poisoned(reason) => Some(reason.to_string()),
+            State::Closed => Some(CommitError::Closed.to_string()),
+        };
+        let failure = self.runtime.failure().or_else(refusing);
         let details = [
             ("durable_epoch", self.runtime.committer.durable_epoch().0.into()),
             ("archived_epoch", self.runtime.historian.archived_epoch().0.into()),

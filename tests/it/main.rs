@@ -12,6 +12,8 @@ mod http;
 mod doors;
 mod restart;
 mod checkpoints;
+mod ledger;
+mod disk_full;
 mod fold;
 mod live;
 mod socket;
