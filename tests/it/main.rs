@@ -14,6 +14,7 @@ mod restart;
 mod checkpoints;
 mod ledger;
 mod disk_full;
+mod memory;
 mod fold;
 mod live;
 mod socket;
