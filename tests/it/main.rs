@@ -13,6 +13,7 @@ mod doors;
 mod restart;
 mod checkpoints;
 mod ledger;
+mod kills;
 mod disk_full;
 mod memory;
 mod fold;
