@@ -8,8 +8,8 @@ use crate::ingest::format::json::Framing;
 use crate::model::{Kind, NewDocument, Timestamp};
 use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
 use crate::serve::{
-    DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus, IngestAnswer,
-    JsonForm, ListedParameter, ListedQuery, Report, Rows, StoredDocument, ViewReport,
+    Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus,
+    IngestAnswer, JsonForm, ListedParameter, ListedQuery, Report, Rows, StoredDocument, ViewReport,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -138,6 +138,27 @@ impl Doors for RuntimeDoors {
             report.equal = report.views.iter().all(|view| view.equal);
         }
         Ok(report)
+    }
+
+    async fn conservation(&self) -> Result<Conservation, DoorError> {
+        let found = self.runtime.conservation().await.map_err(asked)?;
+        Ok(Conservation {
+            holds: found.holds(),
+            epoch: found.epoch,
+            received: found.received,
+            copies: found.copies,
+            stored: found.stored,
+            replaced: found.replaced,
+            duplicates: found.duplicates,
+            unmapped: found.unmapped,
+            lost: found.lost,
+            unexplained: found.unexplained,
+            examples: found.examples,
+            messages: found.messages,
+            dead_letters: found.dead_letters,
+            dead_letters_shown: found.dead_letters_shown,
+            dead_letters_full: found.dead_letters_full,
+        })
     }
 
     fn metrics_text(&self) -> String {

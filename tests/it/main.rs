@@ -16,6 +16,7 @@ mod ledger;
 mod kills;
 mod disk_full;
 mod memory;
+mod conservation;
 mod fold;
 mod live;
 mod socket;
