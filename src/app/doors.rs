@@ -3,12 +3,13 @@
 use super::intake::{Form, Intake, documents, refused};
 use super::runtime::Runtime;
 use crate::catalog::{Problem, parse_yaml};
+use crate::ingest::commit::{CommitError, State};
 use crate::ingest::format::json::Framing;
 use crate::model::{Kind, NewDocument, Timestamp};
 use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
 use crate::serve::{
-    DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus, IngestAnswer,
-    JsonForm, ListedParameter, ListedQuery, Report, Rows, StoredDocument, ViewReport,
+    Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus,
+    IngestAnswer, JsonForm, ListedParameter, ListedQuery, Report, Rows, StoredDocument, ViewReport,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -139,12 +140,40 @@ impl Doors for RuntimeDoors {
         Ok(report)
     }
 
+    async fn conservation(&self) -> Result<Conservation, DoorError> {
+        let found = self.runtime.conservation().await.map_err(asked)?;
+        Ok(Conservation {
+            holds: found.holds(),
+            epoch: found.epoch,
+            received: found.received,
+            copies: found.copies,
+            stored: found.stored,
+            replaced: found.replaced,
+            duplicates: found.duplicates,
+            unmapped: found.unmapped,
+            lost: found.lost,
+            unexplained: found.unexplained,
+            examples: found.examples,
+            messages: found.messages,
+            dead_letters: found.dead_letters,
+            dead_letters_shown: found.dead_letters_shown,
+            dead_letters_full: found.dead_letters_full,
+        })
+    }
+
     fn metrics_text(&self) -> String {
         self.metrics.render()
     }
 
     async fn health(&self) -> Health {
-        let failure = self.runtime.failure();
+        let refusing = || match self.runtime.committer.state() {
+            State::Running => None,
+            // The same words that a refused request is told.
+            State::NoSpace => Some(CommitError::NoSpace.to_string()),
+            State::Poisoned(reason) => Some(reason.to_string()),
+            State::Closed => Some(CommitError::Closed.to_string()),
+        };
+        let failure = self.runtime.failure().or_else(refusing);
         let details = [
             ("durable_epoch", self.runtime.committer.durable_epoch().0.into()),
             ("archived_epoch", self.runtime.historian.archived_epoch().0.into()),

@@ -10,6 +10,8 @@ use crate::ingest::commit::{CommitError, Refusal};
 use crate::model::{Kind, NewDocument};
 use anyhow::Context;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,20 +36,33 @@ pub fn publish(runtime: &Runtime, data: &Path, folder: &Path) -> anyhow::Result<
         .filter(|file| memory.get(&name(&file.document)) != Some(&body(&file.document)))
         .collect();
     let refusals = publish_good(runtime, folder, &changed)?;
+    let mut learned = false;
     for file in changed {
         let new = &file.document;
         let refused = refusals.iter().find(|one| one.kind == new.kind && one.key == new.key);
         match refused {
             Some(refusal) => problems.push(file.problem(Problem::at("", refusal.problem.as_str()))),
-            None => drop(memory.insert(name(new), body(new))),
+            None => {
+                memory.insert(name(new), body(new));
+                learned = true;
+            }
         }
     }
-    let text = serde_json::to_vec(&memory)?;
-    let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, text)
-        .and_then(|()| std::fs::rename(&temporary, &path))
-        .with_context(|| format!("write {}", path.display()))?;
+    // A start that changes nothing writes nothing: a full disk can still be read.
+    if learned {
+        let text = serde_json::to_vec(&memory)?;
+        remember(&path, &text).with_context(|| format!("write {}", path.display()))?;
+    }
     Ok(problems)
+}
+
+/// Replaces the memory in one step, which a power cut does not undo in part.
+fn remember(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
 }
 
 /// Publishes what the catalog takes; returns what it refuses.

@@ -82,6 +82,7 @@ pub struct Runtime {
     /// What was found: the last epoch, the number of frames that were replayed, and the epoch of the
     /// checkpoint they were replayed on.
     pub recovered: Recovered,
+    frames: query::Frames,
     engine: Arc<Mutex<Option<Engine>>>,
     writer: JoinHandle<Log>,
     hub: JoinHandle<()>,
@@ -151,6 +152,10 @@ impl Runtime {
         let checkpoint = checkpoint.unwrap_or_default();
         info!(%epoch, %checkpoint, frames = replayed, rows, "log replayed");
 
+        let all_frames: query::Frames = {
+            let (fs, directory) = (Arc::clone(&fs), log_directory.clone());
+            Arc::new(move || log::read(&fs, &directory, Epoch(0)))
+        };
         let database = settings.database.clone().map(|database| {
             let sources = timescale::Sources {
                 data: data.clone(),
@@ -218,6 +223,7 @@ impl Runtime {
             clock,
             shutdown,
             recovered,
+            frames: all_frames,
             engine,
             checkpoints,
             writer,
@@ -257,6 +263,11 @@ impl Runtime {
             catalog.replaced_versions().chain(catalog.documents()).cloned().collect()
         };
         self.query.verify(documents).await
+    }
+
+    /// Recounts from the log that every accepted point is in telemetry exactly once.
+    pub async fn conservation(&self) -> Result<query::Conservation, query::Error> {
+        self.query.conservation(Arc::clone(&self.frames)).await
     }
 
     /// Keeps the log from being cut before what somebody still needs of it.

@@ -28,7 +28,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, the message says what to do; 2 wrong usage; \
-3 a view differs from its query; 4 documents have problems.";
+3 a view differs from its query, or points are lost; 4 documents have problems.";
 
 /// Options of all commands.
 #[derive(Clone, Debug, Args)]
@@ -284,6 +284,9 @@ pub enum Format {
 pub struct VerifyArgs {
     /// The views to verify; all when left out.
     pub views: Vec<String>,
+    /// Recount from the log instead that every accepted point is in telemetry exactly once.
+    #[arg(long, conflicts_with = "views")]
+    pub conservation: bool,
     /// Ask this server instead of the one on the data directory.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,

@@ -104,6 +104,9 @@ async fn ask_here(
 /// Verifies the views and prints the report.
 pub async fn verify(common: &Common, args: &VerifyArgs) -> anyhow::Result<Outcome> {
     let data = common.data();
+    if args.conservation {
+        return conservation(common, args, &data).await;
+    }
     let equal = match server(args.url.as_deref(), &data) {
         Some(url) => {
             let views = args.views.clone();
@@ -129,6 +132,27 @@ pub async fn verify(common: &Common, args: &VerifyArgs) -> anyhow::Result<Outcom
         }
     };
     Ok(if equal { Outcome::Done } else { Outcome::Differs })
+}
+
+/// Recounts the points and prints what became of them.
+async fn conservation(common: &Common, args: &VerifyArgs, data: &Path) -> anyhow::Result<Outcome> {
+    let found = match server(args.url.as_deref(), data) {
+        Some(url) => tokio::task::spawn_blocking(move || ask_conservation(&url)).await??,
+        None => {
+            let runtime = offline(common, data).await?;
+            let found = runtime.conservation().await;
+            tokio::task::spawn_blocking(move || runtime.close()).await??;
+            found.map_err(in_words)?
+        }
+    };
+    print!("{found}");
+    Ok(if found.holds() { Outcome::Done } else { Outcome::Differs })
+}
+
+fn ask_conservation(url: &str) -> anyhow::Result<query::Conservation> {
+    let json = "application/json";
+    let answer = post(&format!("{url}/api/v1/verify/conservation"), json, json, String::new())?;
+    Ok(serde_json::from_slice(&answer)?)
 }
 
 /// The server to ask: the one that was named, or the one that runs on the data directory.

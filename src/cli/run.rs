@@ -25,7 +25,7 @@ const QUERIES: &str = "queries";
 pub enum Outcome {
     /// All is well.
     Done,
-    /// A view differs from its query.
+    /// A view differs from its query, or points are lost.
     Differs,
     /// Documents have problems.
     Problems,

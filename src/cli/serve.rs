@@ -94,8 +94,10 @@ pub async fn open_doors(
     let queries = app::open_queries(common.queries()?, &runtime.shutdown)?;
     let doors = Arc::new(RuntimeDoors::new(Arc::clone(runtime), metrics, queries));
     let file = data.join(ADDRESS);
-    std::fs::write(&file, address.to_string())
-        .with_context(|| format!("write {}", file.display()))?;
+    // Only tells other commands: on a full disk the doors open all the same.
+    if let Err(error) = std::fs::write(&file, address.to_string()) {
+        tracing::warn!(file = %file.display(), %error, "address of the doors not written");
+    }
     let serving = crate::serve::serve(
         listener,
         Hosts::new(address.ip(), &common.allowed_host),

@@ -42,6 +42,14 @@ pub enum Error {
         /// What the manifest says.
         expected: u64,
     },
+    /// A file that the manifest names has other bytes than were written.
+    #[error(
+        "archive file {path} is damaged: its checksum is not the manifest's; restore it from a backup"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// A Parquet file could not be written.
     #[error("write archive file {path}: {source}")]
     Parquet {

@@ -1,15 +1,17 @@
 //! The list of files that make up the archive: what it names is in, everything else is not.
 
-use super::durable;
+use super::durable::{self, Sum};
 use super::error::Error;
+use crate::base::fs::Fs;
 use crate::model::Epoch;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tracing::warn;
 
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
 pub(super) const FOLDER: &str = "telemetry";
@@ -24,6 +26,8 @@ pub struct ArchiveFile {
     pub rows: u64,
     /// Length in bytes.
     pub bytes: u64,
+    /// CRC-32C of the bytes.
+    pub crc32c: u32,
     /// The earliest event time in microseconds.
     pub min_event_time: i64,
     /// The latest event time in microseconds.
@@ -42,8 +46,25 @@ pub(super) struct Manifest {
     /// All points of epochs up to this one are in the files.
     pub archived_epoch: Epoch,
     /// The list of replaced points, when there are any.
-    pub replaced: Option<String>,
+    pub replaced: Option<ReplacedFile>,
     pub files: Vec<ArchiveFile>,
+}
+
+/// The list of replaced points.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplacedFile {
+    pub path: String,
+    pub bytes: u64,
+    pub crc32c: u32,
+}
+
+/// The manifest as it is written: its text, and the CRC-32C of its text.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    crc32c: u32,
+    manifest: Box<RawValue>,
 }
 
 /// Whether one of the files may hold a point of this event time.
@@ -51,89 +72,118 @@ pub(super) fn may_hold(files: &[ArchiveFile], event_time: i64) -> bool {
     files.iter().any(|file| (file.min_event_time..=file.max_event_time).contains(&event_time))
 }
 
+impl ArchiveFile {
+    pub(super) fn sum(&self) -> Sum {
+        Sum { bytes: self.bytes, crc32c: self.crc32c }
+    }
+}
+
+impl ReplacedFile {
+    pub(super) fn sum(&self) -> Sum {
+        Sum { bytes: self.bytes, crc32c: self.crc32c }
+    }
+}
+
 impl Manifest {
     /// Reads the manifest of a directory, checks its files and removes what it does not name.
     /// An empty directory gets an empty manifest.
-    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
+    pub(super) fn open(fs: &Arc<dyn Fs>, directory: &Path) -> Result<Self, Error> {
         let path = directory.join(NAME);
         let folder = directory.join(FOLDER);
-        durable::create_dir(directory)?;
-        if !path.exists() {
-            if folder.exists() && !files_below(&folder)?.is_empty() {
+        durable::create_dir(&**fs, directory)?;
+        if !fs.exists(&path) {
+            if fs.exists(&folder) && !files_below(&**fs, &folder)?.is_empty() {
                 return Err(Error::NoManifest { path: directory.into() });
             }
             let empty = Self { format_version: FORMAT_VERSION, ..Self::default() };
-            empty.write(directory)?;
+            empty.write(fs, directory)?;
         }
-        durable::create_dir(&folder)?;
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let damaged = |reason| Error::Manifest { path: path.clone(), reason };
-        let manifest: Self = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
-        if manifest.format_version != FORMAT_VERSION {
-            let version = manifest.format_version;
-            return Err(damaged(format!("format version {version}, known is {FORMAT_VERSION}")));
-        }
+        durable::create_dir(&**fs, &folder)?;
+        let manifest = Self::parse(&durable::read(&**fs, &path)?)
+            .map_err(|reason| Error::Manifest { path, reason })?;
         for file in &manifest.files {
-            check(&directory.join(&file.path), file.bytes)?;
+            check(&**fs, &directory.join(&file.path), file.bytes)?;
         }
-        manifest.remove_orphans(directory)?;
+        // The process may have died between the manifest's rename and the sync that makes it
+        // durable: what only the one before it names goes after that.
+        durable::sync_dir(&**fs, directory)?;
+        manifest.remove_orphans(&**fs, directory)?;
         Ok(manifest)
     }
 
-    /// Makes this the manifest of the directory, durably and in one step.
-    pub(super) fn write(&self, directory: &Path) -> Result<(), Error> {
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let sealed: Sealed = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let text = sealed.manifest.get();
+        let found = crc32c::crc32c(text.as_bytes());
+        if found != sealed.crc32c {
+            let said = sealed.crc32c;
+            return Err(format!("its checksum is {found}, but it says {said}"));
+        }
+        let manifest: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        if manifest.format_version != FORMAT_VERSION {
+            let version = manifest.format_version;
+            return Err(format!("format version {version}, known is {FORMAT_VERSION}"));
+        }
+        Ok(manifest)
+    }
+
+    /// Makes this the manifest of the directory, durably and in one step. After an error the
+    /// directory has either this one or the one before.
+    pub(super) fn write(&self, fs: &Arc<dyn Fs>, directory: &Path) -> Result<(), Error> {
         let path = directory.join(NAME);
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|e| Error::Manifest { path: path.clone(), reason: e.to_string() })?;
-        durable::replace(&path, text.as_bytes())
+        let sealed = || {
+            let text = serde_json::to_string_pretty(self)?;
+            let crc32c = crc32c::crc32c(text.as_bytes());
+            serde_json::to_vec(&Sealed { crc32c, manifest: RawValue::from_string(text)? })
+        };
+        let text = sealed().map_err(|e: serde_json::Error| Error::Manifest {
+            path: path.clone(),
+            reason: e.to_string(),
+        })?;
+        durable::replace(fs, &path, &text).map(drop)
     }
 
     /// Files that were written but never named: a crash came between file and manifest. Their
     /// points are still in the log.
-    fn remove_orphans(&self, directory: &Path) -> Result<(), Error> {
+    fn remove_orphans(&self, fs: &dyn Fs, directory: &Path) -> Result<(), Error> {
         let mut named: HashSet<PathBuf> =
             self.files.iter().map(|file| directory.join(&file.path)).collect();
-        named.extend(self.replaced.iter().map(|name| directory.join(name)));
+        named.extend(self.replaced.iter().map(|file| directory.join(&file.path)));
         named.insert(directory.join(NAME));
-        let mut found = files_below(&directory.join(FOLDER))?;
-        found.extend(files_in(directory)?);
+        let mut found = files_below(fs, &directory.join(FOLDER))?;
+        found.extend(entries(fs, directory)?.0);
         for path in found {
             if !named.contains(&path) {
                 warn!(path = %path.display(), "removing archive file that no manifest names");
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                fs.remove(&path).map_err(Error::io("remove", &path))?;
             }
         }
         Ok(())
     }
 }
 
-fn check(path: &Path, expected: u64) -> Result<(), Error> {
-    let found = match fs::metadata(path) {
-        Ok(metadata) if metadata.len() == expected => return Ok(()),
-        Ok(metadata) => format!("{} bytes long", metadata.len()),
+fn check(fs: &dyn Fs, path: &Path, expected: u64) -> Result<(), Error> {
+    let found = match fs.open(path).and_then(|file| file.len()) {
+        Ok(length) if length == expected => return Ok(()),
+        Ok(length) => format!("{length} bytes long"),
         Err(error) => error.to_string(),
     };
     Err(Error::File { path: path.into(), found, expected })
 }
 
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut files = files_in(folder)?;
-    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let path = entry.map_err(Error::io("list", folder))?.path();
-        if path.is_dir() {
-            files.extend(files_in(&path)?);
-        }
+/// The files of a folder and of the folders in it.
+fn files_below(fs: &dyn Fs, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let (mut files, folders) = entries(fs, folder)?;
+    for folder in folders {
+        files.extend(entries(fs, &folder)?.0);
     }
     Ok(files)
 }
 
-fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let path = entry.map_err(Error::io("list", folder))?.path();
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    Ok(files)
+/// The files and the folders in a folder.
+fn entries(fs: &dyn Fs, folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Error> {
+    let names = fs.list(folder).map_err(Error::io("list", folder))?;
+    let (folders, files) =
+        names.iter().map(|name| folder.join(name)).partition(|path| fs.is_dir(path));
+    Ok((files, folders))
 }

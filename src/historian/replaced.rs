@@ -1,7 +1,8 @@
 //! Points in files that a newer value has replaced: readers leave them out.
 
-use super::durable;
+use super::durable::{self, Sum};
 use super::error::Error;
+use crate::base::fs::Fs;
 use crate::model::Epoch;
 use arrow::array::{AsArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
 use arrow::datatypes::{
@@ -9,7 +10,7 @@ use arrow::datatypes::{
 };
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
-use std::fs::File;
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -51,21 +52,25 @@ pub(super) fn batch(list: &[Replaced]) -> Result<RecordBatch, Error> {
     )?)
 }
 
-/// Writes the list durably.
-pub(super) fn write(path: &Path, list: &[Replaced]) -> Result<(), Error> {
+/// Writes the list durably, and says what the file is.
+pub(super) fn write(fs: &Arc<dyn Fs>, path: &Path, list: &[Replaced]) -> Result<Sum, Error> {
     let mut bytes = Vec::new();
     let mut writer = FileWriter::try_new(&mut bytes, &SCHEMA)?;
     writer.write(&batch(list)?)?;
     writer.finish()?;
     drop(writer);
-    durable::replace(path, &bytes)
+    durable::replace(fs, path, &bytes)
 }
 
-/// Reads a list.
-pub(super) fn read(path: &Path) -> Result<Vec<Replaced>, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+/// Reads a list that was written as `sum` says.
+pub(super) fn read(fs: &dyn Fs, path: &Path, sum: Sum) -> Result<Vec<Replaced>, Error> {
+    let bytes = durable::read(fs, path)?;
+    let found = Sum { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) };
+    if found != sum {
+        return Err(Error::Damaged { path: path.into() });
+    }
     let mut list = Vec::new();
-    for batch in FileReader::try_new(file, None)? {
+    for batch in FileReader::try_new(Cursor::new(bytes), None)? {
         let batch = batch?;
         let assets = batch.column(0).as_string::<i32>();
         let metrics = batch.column(1).as_string::<i32>();

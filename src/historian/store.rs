@@ -5,12 +5,14 @@
 //! memory to file in the one moment in which the manifest is swapped.
 
 use super::chunk::{Chunk, Note, Segment};
+use super::durable::Sum;
 use super::error::Error;
-use super::manifest::{Manifest, may_hold};
+use super::manifest::{Manifest, ReplacedFile, may_hold};
 use super::names::Names;
 use super::replaced::{self, Replaced};
 use super::telemetry::Telemetry;
 use super::writer;
+use crate::base::fs::{Fs, RealFs};
 use crate::model::{Document, Duration, Epoch, Rows, Timestamp, TypeId};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,7 @@ pub struct Historian {
 }
 
 struct Shared {
+    fs: Arc<dyn Fs>,
     directory: PathBuf,
     options: Options,
     state: Mutex<State>,
@@ -89,9 +92,14 @@ impl Historian {
     /// Opens the archive, makes an empty one where there is none, and starts the writer. Files
     /// that no manifest names are removed: their points are still in the log.
     pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
-        let manifest = Manifest::open(directory)?;
+        Self::open_on(Arc::new(RealFs), directory, options)
+    }
+
+    /// [`Historian::open`] on another file system than the machine's.
+    pub fn open_on(fs: Arc<dyn Fs>, directory: &Path, options: Options) -> Result<Self, Error> {
+        let manifest = Manifest::open(&fs, directory)?;
         let replaced = match &manifest.replaced {
-            Some(name) => replaced::read(&directory.join(name))?,
+            Some(file) => replaced::read(&*fs, &directory.join(&file.path), file.sum())?,
             None => Vec::new(),
         };
         let state = State {
@@ -113,7 +121,7 @@ impl Historian {
         let epochs = watch::Sender::new(state.closed);
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let directory = directory.to_owned();
-        let shared = Arc::new(Shared { directory, options, state, changed, epochs });
+        let shared = Arc::new(Shared { fs, directory, options, state, changed, epochs });
         let for_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("historian-writer".into())
@@ -260,6 +268,7 @@ impl Historian {
         }
         Ok(Telemetry {
             epoch: up_to,
+            fs: Arc::clone(&self.shared.fs),
             directory: self.shared.directory.clone(),
             files: Arc::clone(&state.files),
             replaced: Arc::clone(&state.replaced),
@@ -358,7 +367,7 @@ impl Shared {
         mut manifest: Manifest,
         replaced: &Arc<Vec<Replaced>>,
     ) -> Result<(Manifest, Arc<Vec<Replaced>>), Error> {
-        let mut written = writer::write(&self.directory, segment, names)?;
+        let mut written = writer::write(&self.fs, &self.directory, segment, names)?;
         // Whoever replaced a point need not know whether there was one.
         written.replaced.retain(|point| may_hold(&manifest.files, point.event_time));
         debug!(files = written.files.len(), points = segment.points, "points archived");
@@ -366,17 +375,18 @@ impl Shared {
         let before = manifest.replaced.clone();
         if !written.replaced.is_empty() {
             replaced = Arc::new(merge(&replaced, written.replaced));
-            let name = format!("replaced-{}.arrow", segment.last_epoch);
-            replaced::write(&self.directory.join(&name), &replaced)?;
-            manifest.replaced = Some(name);
+            let path = format!("replaced-{}.arrow", segment.last_epoch);
+            let sum = replaced::write(&self.fs, &self.directory.join(&path), &replaced)?;
+            let Sum { bytes, crc32c } = sum;
+            manifest.replaced = Some(ReplacedFile { path, bytes, crc32c });
         }
         manifest.archived_epoch = segment.last_epoch;
         manifest.files.extend(written.files);
-        manifest.write(&self.directory)?;
+        manifest.write(&self.fs, &self.directory)?;
         if let Some(old) = before.filter(|old| manifest.replaced.as_ref() != Some(old))
-            && let Err(failure) = std::fs::remove_file(self.directory.join(&old))
+            && let Err(failure) = self.fs.remove(&self.directory.join(&old.path))
         {
-            warn!(%failure, file = old, "old list of replaced points stays");
+            warn!(%failure, file = old.path, "old list of replaced points stays");
         }
         Ok((manifest, replaced))
     }

@@ -1,12 +1,14 @@
 //! What readers get: the files and the hot points that are `telemetry` at one epoch.
 
 use super::chunk::{Chunk, Note};
+use super::durable;
 use super::error::Error;
 use super::manifest::{ArchiveFile, may_hold};
 use super::names::Names;
 use super::points::{Points, Selection};
 use super::replaced::{self, Replaced};
 use super::schema::schema;
+use crate::base::fs::Fs;
 use crate::model::Epoch;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
@@ -17,9 +19,10 @@ const BATCH_POINTS: usize = 16 * 1024;
 
 /// All accepted points of epochs up to one. Holds still while the archive moves on; the files it
 /// names stay in place.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Telemetry {
     pub(super) epoch: Epoch,
+    pub(super) fs: Arc<dyn Fs>,
     pub(super) directory: PathBuf,
     pub(super) files: Arc<Vec<ArchiveFile>>,
     pub(super) replaced: Arc<Vec<Replaced>>,
@@ -42,6 +45,18 @@ impl Telemetry {
     /// The files, oldest epochs first.
     pub fn files(&self) -> &[ArchiveFile] {
         &self.files
+    }
+
+    /// Reads all files and compares their checksums with those of the manifest.
+    /// [`Error::Damaged`] names the first that is not what was written. Blocks.
+    pub fn check_files(&self) -> Result<(), Error> {
+        for file in self.files.iter() {
+            let path = self.directory.join(&file.path);
+            if durable::sum(&*self.fs, &path)? != file.sum() {
+                return Err(Error::Damaged { path });
+            }
+        }
+        Ok(())
     }
 
     /// The number of hot points, replaced ones included.
@@ -104,4 +119,11 @@ fn public(batch: &RecordBatch, projection: &Option<Vec<usize>>) -> Result<Record
     }
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("Telemetry");
+        text.field("epoch", &self.epoch).field("files", &self.files).finish_non_exhaustive()
+    }
 }

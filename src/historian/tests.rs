@@ -1,3 +1,5 @@
+mod faults;
+
 use super::*;
 use crate::model::{Document, Epoch, Kind, Rows, Timestamp, TypeId, Value};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -63,7 +65,8 @@ fn hot(telemetry: &Telemetry) -> Vec<RecordBatch> {
 fn files(telemetry: &Telemetry) -> Vec<RecordBatch> {
     let mut batches = Vec::new();
     for file in telemetry.files() {
-        let file = fs::File::open(telemetry.directory().join(&file.path)).unwrap();
+        let path = telemetry.directory().join(&file.path);
+        let file = bytes::Bytes::from(durable::read(&*telemetry.fs, &path).unwrap());
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
         batches.extend(reader.unwrap().build().unwrap().map(|batch| batch.unwrap()));
     }

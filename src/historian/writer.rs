@@ -1,13 +1,14 @@
 //! Writes a segment of hot points as Parquet files, one for each day of event time.
 
 use super::chunk::Segment;
-use super::durable;
+use super::durable::{self, Beside};
 use super::error::Error;
 use super::manifest::{ArchiveFile, FOLDER};
 use super::names::Names;
 use super::points::{Points, Selection};
 use super::replaced::Replaced;
 use super::schema::{EVENT_TIME, written};
+use crate::base::fs::Fs;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
 use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
@@ -16,7 +17,6 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +34,12 @@ pub(super) struct Written {
 
 /// Writes and syncs the files. Nobody sees them before a manifest names them; after an error
 /// whatever was written is an orphan, and the same files may be written again.
-pub(super) fn write(directory: &Path, segment: &Segment, names: &Names) -> Result<Written, Error> {
+pub(super) fn write(
+    fs: &Arc<dyn Fs>,
+    directory: &Path,
+    segment: &Segment,
+    names: &Names,
+) -> Result<Written, Error> {
     let all = Selection::default();
     let notes = segment.notes.iter().copied();
     let mut points = Points::new(segment.chunks.clone(), notes, names, &all, BATCH_POINTS);
@@ -46,16 +51,16 @@ pub(super) fn write(directory: &Path, segment: &Segment, names: &Names) -> Resul
             Some((of, writer)) if of == day => writer,
             other => {
                 if let Some((_, writer)) = other {
-                    result.files.push(writer.finish(directory)?);
+                    result.files.push(writer.finish(&**fs, directory)?);
                 }
-                Day::create(directory, day, segment)?
+                Day::create(fs, directory, day, segment)?
             }
         };
         current.write(&batch)?;
         open = Some((day, current));
     }
     if let Some((_, writer)) = open {
-        result.files.push(writer.finish(directory)?);
+        result.files.push(writer.finish(&**fs, directory)?);
     }
     for note in points.older_outside() {
         let Some(asset) = names.asset(note.asset) else { continue };
@@ -71,20 +76,23 @@ pub(super) fn write(directory: &Path, segment: &Segment, names: &Names) -> Resul
 
 /// The file of one day.
 struct Day {
-    beside: PathBuf,
     path: PathBuf,
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<Beside>,
     file: ArchiveFile,
 }
 
 impl Day {
-    fn create(directory: &Path, day: i32, segment: &Segment) -> Result<Self, Error> {
+    fn create(
+        fs: &Arc<dyn Fs>,
+        directory: &Path,
+        day: i32,
+        segment: &Segment,
+    ) -> Result<Self, Error> {
         let folder = format!("{FOLDER}/day={}", day_name(day));
-        durable::create_dir(&directory.join(&folder))?;
+        durable::create_dir(&**fs, &directory.join(&folder))?;
         let relative = format!("{folder}/{}-{}.parquet", segment.first_epoch, segment.last_epoch);
         let path = directory.join(&relative);
-        let beside = path.with_extension("tmp");
-        let file = File::create(&beside).map_err(Error::io("create", &beside))?;
+        let file = Beside::create(fs, &path)?;
         let options =
             ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(file, written(), options)
@@ -93,12 +101,13 @@ impl Day {
             path: relative,
             rows: 0,
             bytes: 0,
+            crc32c: 0,
             min_event_time: i64::MAX,
             max_event_time: i64::MIN,
             min_epoch: u64::MAX,
             max_epoch: 0,
         };
-        Ok(Self { beside, path, writer, file })
+        Ok(Self { path, writer, file })
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
@@ -115,16 +124,12 @@ impl Day {
         self.writer.write(batch).map_err(failed)
     }
 
-    fn finish(mut self, directory: &Path) -> Result<ArchiveFile, Error> {
+    fn finish(mut self, fs: &dyn Fs, directory: &Path) -> Result<ArchiveFile, Error> {
         let path = self.path;
         let failed = |source| Error::Parquet { path: path.clone(), source };
-        self.writer.finish().map_err(failed)?;
-        let file = self.writer.inner();
-        file.sync_all().map_err(Error::io("sync", &self.beside))?;
-        let metadata = file.metadata().map_err(Error::io("measure", &self.beside))?;
-        self.file.bytes = metadata.len();
-        durable::publish(&self.beside, &path)?;
-        durable::sync_dir(&directory.join(FOLDER))?;
+        let sum = self.writer.into_inner().map_err(failed)?.publish()?;
+        (self.file.bytes, self.file.crc32c) = (sum.bytes, sum.crc32c);
+        durable::sync_dir(fs, &directory.join(FOLDER))?;
         Ok(self.file)
     }
 }

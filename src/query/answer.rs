@@ -77,12 +77,13 @@ impl Answer {
         Ok(batches)
     }
 
-    /// The batches as a stream.
+    /// The batches as a stream, which may be asked again after its end.
     pub fn into_stream(self) -> impl Stream<Item = Result<RecordBatch, Error>> + Send {
-        futures::stream::unfold(self, |mut answer| async move {
+        let batches = futures::stream::unfold(self, |mut answer| async move {
             let batch = answer.next().await?;
             Some((batch, answer))
-        })
+        });
+        batches.fuse()
     }
 }
 

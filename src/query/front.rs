@@ -1,6 +1,7 @@
 //! The front end: text in, answer out.
 
 use super::answer::{Answer, too_slow};
+use super::conservation::{Conservation, Frames, recount};
 use super::error::Error;
 use super::limits::{Limits, STACK_BYTES};
 use super::named::{NamedQuery, Values, plan};
@@ -103,6 +104,18 @@ impl Query {
             verify(&inner.tables, &inner.env, &inner.limits, &documents).await
         });
         task.await.map_err(|error| Error::failed(format!("verifying: {error}")))?
+    }
+
+    /// Recounts from the log that every accepted point is in `telemetry` exactly once.
+    ///
+    /// Reads all of the log and of telemetry, once for each four million keys, so that it takes
+    /// some 200 MiB of memory. Fails when the log does not reach back to its first document.
+    pub async fn conservation(&self, frames: Frames) -> Result<Conservation, Error> {
+        let inner = Arc::clone(&self.inner);
+        let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
+        let task = runtime
+            .spawn(async move { recount(&inner.tables, &inner.env, &inner.limits, frames).await });
+        task.await.map_err(|error| Error::failed(format!("recounting: {error}")))?
     }
 }
 

@@ -20,11 +20,13 @@ mod named;
 mod front;
 mod render;
 pub mod verify;
+mod conservation;
 
 #[cfg(test)]
 mod tests;
 
 pub use answer::Answer;
+pub use conservation::{Conservation, Frames};
 pub use error::{Error, Kind};
 pub use front::Query;
 pub use limits::Limits;

@@ -49,6 +49,9 @@ pub trait Doors: Send + Sync + 'static {
     /// Recomputes views, all when none are named, and compares.
     async fn verify(&self, views: Option<Vec<String>>) -> Result<Report, DoorError>;
 
+    /// Recounts from the log that every accepted point is in telemetry exactly once.
+    async fn conservation(&self) -> Result<Conservation, DoorError>;
+
     /// All metrics in Prometheus' text form.
     fn metrics_text(&self) -> String;
 
@@ -181,6 +184,42 @@ pub struct ViewReport {
     /// The first differences, for people.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
+}
+
+/// Every accepted point by what became of it. Counts are points unless they say otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Conservation {
+    /// Whether `received + copies = stored + replaced + duplicates + unmapped`, and nothing else is
+    /// in telemetry.
+    pub holds: bool,
+    /// The epoch at which log and telemetry were compared.
+    pub epoch: u64,
+    /// Points in the log: all that was acknowledged.
+    pub received: u64,
+    /// Further copies of points that feed more than one metric or asset.
+    pub copies: u64,
+    /// In telemetry, each key once.
+    pub stored: u64,
+    /// Came with another value or quality for a key that was there.
+    pub replaced: u64,
+    /// Came again as they were.
+    pub duplicates: u64,
+    /// Of metrics that no asset takes.
+    pub unmapped: u64,
+    /// Must be in telemetry and are not.
+    pub lost: u64,
+    /// Rows of telemetry that no point of the log explains.
+    pub unexplained: u64,
+    /// The first keys that are wrong, for people.
+    pub examples: Vec<String>,
+    /// Messages with points in the log.
+    pub messages: u64,
+    /// Dead letters in the log, by the door that took them.
+    pub dead_letters: BTreeMap<String, u64>,
+    /// Dead letters in the view, which holds the newest.
+    pub dead_letters_shown: u64,
+    /// Whether the view may hold fewer than the log, because it is full.
+    pub dead_letters_full: bool,
 }
 
 /// How the runtime is.

@@ -25,8 +25,9 @@ mod system;
 mod tests;
 
 pub use doors::{
-    DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus, IngestAnswer,
-    JsonForm, ListedParameter, ListedQuery, Rejected, Report, Rows, StoredDocument, ViewReport,
+    Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus,
+    IngestAnswer, JsonForm, ListedParameter, ListedQuery, Rejected, Report, Rows, StoredDocument,
+    ViewReport,
 };
 pub use hosts::Hosts;
 pub use limits::{

@@ -98,7 +98,10 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(system::metrics_text))
         .routes(routes!(system::page))
         .layer(within(ANSWER_WITHIN));
-    let slow = OpenApiRouter::new().routes(routes!(system::verify)).layer(within(VERIFY_WITHIN));
+    let slow = OpenApiRouter::new()
+        .routes(routes!(system::verify))
+        .routes(routes!(system::conservation))
+        .layer(within(VERIFY_WITHIN));
     OpenApiRouter::with_openapi(Api::openapi()).merge(quick).merge(slow)
 }
 

@@ -1,6 +1,6 @@
 //! `/health`, `/metrics`, `/api/v1/verify` and the page at `/`.
 
-use super::doors::{DoorError, ErrorKind, Health, HealthStatus, Report};
+use super::doors::{Conservation, DoorError, ErrorKind, Health, HealthStatus, Report};
 use super::limits::SQL_BYTES;
 use super::middleware::read_text;
 use super::problem::Problem;
@@ -81,6 +81,21 @@ pub(super) async fn verify(
         })?,
     };
     Ok(Json(state.doors.verify(wanted.views).await?))
+}
+
+/// Recounts from the log that every accepted point is in telemetry exactly once.
+#[utoipa::path(
+    post,
+    path = "/api/v1/verify/conservation",
+    tag = "system",
+    responses(
+        (status = 200, description = "Recounted; `holds` says how it went", body = Conservation),
+    )
+)]
+pub(super) async fn conservation(
+    extract::State(state): extract::State<State>,
+) -> Result<Json<Conservation>, DoorError> {
+    Ok(Json(state.doors.conservation().await?))
 }
 
 /// A page for people: health, raised thresholds and events, live.

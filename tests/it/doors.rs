@@ -120,3 +120,15 @@ async fn views_come_as_json_csv_and_arrow() {
         assert!(answer.text().contains(part), "{path}: {} {}", answer.status, answer.text());
     }
 }
+
+#[tokio::test]
+async fn a_question_without_rows_has_an_answer() {
+    let plant = Plant::new();
+    let server = plant.serve();
+    for query in ["SELECT 1 AS one FROM telemetry", "SELECT value FROM telemetry WHERE value > 1"] {
+        assert!(server.sql(query).await.is_empty(), "{query}");
+        let headers = [("content-type", "text/plain"), ("accept", "text/csv")];
+        let answer = server.send(Method::POST, "/api/v1/sql", &headers, query).await;
+        assert_eq!((answer.status, answer.text().lines().count()), (200, 1), "{}", answer.text());
+    }
+}

@@ -25,7 +25,7 @@ fn serve(plant: &Plant, broker: &Broker, version: &str) -> Server {
 }
 
 /// Publishes a temperature for each second and returns when the broker has taken all.
-async fn publish(port: u16, seconds: Range<i64>) {
+pub async fn publish(port: u16, seconds: Range<i64>) {
     let mut options = MqttOptions::new("plant", "127.0.0.1", port);
     options.set_clean_session(false).set_inflight(20);
     let (client, mut events) = AsyncClient::new(options, 10);

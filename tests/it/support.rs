@@ -105,8 +105,7 @@ impl Plant {
     }
 
     pub fn serve_with(&self, args: &[&str]) -> Server {
-        let catalog = self.catalog();
-        self.serve_from(&[&["--catalog", text(&catalog)], args].concat())
+        self.serve_by(program(), args)
     }
 
     /// The same without the plant's own catalog.
@@ -116,17 +115,37 @@ impl Plant {
 
     /// The same at this address.
     pub fn serve_at(&self, address: &str, args: &[&str]) -> Server {
-        let log = self.path("server.log");
-        let mut child = program()
+        self.start(self.command(program(), address, args))
+    }
+
+    /// The same with a command that runs the program.
+    pub fn serve_by(&self, program: Command, args: &[&str]) -> Server {
+        self.start(self.engine(program, args))
+    }
+
+    /// The engine's command, from one that runs the program.
+    pub fn engine(&self, program: Command, args: &[&str]) -> Command {
+        let catalog = self.catalog();
+        let args = [&["--catalog", text(&catalog)], args].concat();
+        self.command(program, "127.0.0.1:0", &args)
+    }
+
+    fn command(&self, mut program: Command, address: &str, args: &[&str]) -> Command {
+        let log = File::options().create(true).append(true).open(self.path("server.log"));
+        program
             .arg("serve")
             .arg("--data")
             .arg(self.data())
             .args(["--listen", address])
             .args(args)
             .stdout(Stdio::piped())
-            .stderr(File::options().create(true).append(true).open(&log).expect("a log"))
-            .spawn()
-            .expect("the program starts");
+            .stderr(log.expect("a log"));
+        program
+    }
+
+    fn start(&self, mut command: Command) -> Server {
+        let log = self.path("server.log");
+        let mut child = command.spawn().expect("the program starts");
         let mut line = String::new();
         let out = child.stdout.take().expect("its output");
         BufReader::new(out).read_line(&mut line).expect("a line");

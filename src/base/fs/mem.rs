@@ -62,6 +62,9 @@ pub enum Crash {
     /// The power went in the middle of writing: of what was not synced, any 512-byte blocks are
     /// there and others are zero or missing. The seed picks which.
     Torn(u64),
+    /// The power went while the disk was writing in order: of what was not synced, only the first
+    /// so many operations are there. [`MemFs::unsynced`] says how many there are.
+    Prefix(usize),
 }
 
 #[derive(Default)]
@@ -71,9 +74,13 @@ struct Disk {
     inodes: Vec<Inode>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
+    /// What was done since, and is not durable.
+    unsynced: Vec<Unsynced>,
     dirs: BTreeSet<PathBuf>,
     capacity: Option<u64>,
     counts: BTreeMap<Op, u64>,
+    /// How many operations there is power for; `None` when it does not go.
+    power: Option<u64>,
     faults: Vec<(Op, u64, Fault)>,
 }
 
@@ -83,6 +90,16 @@ struct Inode {
     durable: Vec<u8>,
     /// Bytes of `data` before this place need no writing at the next sync.
     clean: usize,
+}
+
+/// An operation that is not durable yet.
+enum Unsynced {
+    /// Bytes were written at a place of a file.
+    Bytes(usize, usize, Vec<u8>),
+    /// A file was cut.
+    Length(usize, usize),
+    /// Names came, went (`None`) or changed hands, all at once.
+    Names(Vec<(PathBuf, Option<usize>)>),
 }
 
 struct MemFile {
@@ -104,9 +121,17 @@ impl MemFs {
         disk.faults.push((op, at, fault));
     }
 
+    /// Lets the power go after so many more operations: all later ones fail and do nothing, until
+    /// [`MemFs::crash`] brings it back.
+    pub fn cut_power_after(&self, operations: u64) {
+        lock(&self.0).power = Some(operations);
+    }
+
     /// Forgets all faults that have not come yet.
     pub fn heal(&self) {
-        lock(&self.0).faults.clear();
+        let mut disk = lock(&self.0);
+        disk.faults.clear();
+        disk.power = None;
     }
 
     /// Limits the bytes of all files together; an append past the limit writes what fits and
@@ -120,11 +145,17 @@ impl MemFs {
         lock(&self.0).count(op)
     }
 
+    /// How many operations were tried since the disk was made.
+    pub fn operations(&self) -> u64 {
+        lock(&self.0).counts.values().sum()
+    }
+
     /// Crashes: what is lost is lost, and every open handle fails from now on.
     pub fn crash(&self, crash: Crash) {
         let mut disk = lock(&self.0);
         disk.generation += 1;
         disk.faults.clear();
+        disk.power = None;
         let mut random = match crash {
             Crash::Torn(seed) => seed,
             _ => 0,
@@ -133,11 +164,17 @@ impl MemFs {
             Crash::Process => true,
             Crash::Power => false,
             Crash::Torn(_) => draw(&mut random).is_multiple_of(2),
+            Crash::Prefix(operations) => {
+                disk.apply(operations);
+                true
+            }
         };
+        disk.unsynced.clear();
         for inode in &mut disk.inodes {
             match crash {
                 Crash::Process => continue,
                 Crash::Power => inode.data = inode.durable.clone(),
+                Crash::Prefix(_) => {}
                 Crash::Torn(_) => inode.data = inode.torn(&mut random),
             }
             inode.durable = inode.data.clone();
@@ -148,6 +185,11 @@ impl MemFs {
         } else {
             disk.names = disk.durable_names.clone();
         }
+    }
+
+    /// The number of operations that a power cut now would lose.
+    pub fn unsynced(&self) -> usize {
+        lock(&self.0).unsynced.len()
     }
 
     /// The contents of a file, synced or not; `None` when there is no such file.
@@ -188,12 +230,41 @@ impl Disk {
         let count = self.counts.entry(op).or_default();
         *count += 1;
         let now = *count;
+        match &mut self.power {
+            Some(0) => return Some(Fault::Io),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let hit = self.faults.iter().position(|(of, at, _)| *of == op && *at == now)?;
         Some(self.faults.swap_remove(hit).2)
     }
 
     fn check(&mut self, op: Op) -> io::Result<()> {
         self.begin(op).map_or(Ok(()), |fault| Err(fault.error()))
+    }
+
+    /// Goes back to what is durable and repeats the first so many operations that are not.
+    fn apply(&mut self, operations: usize) {
+        self.inodes.iter_mut().for_each(|inode| inode.data.clone_from(&inode.durable));
+        self.names.clone_from(&self.durable_names);
+        for operation in self.unsynced.drain(..).take(operations) {
+            match operation {
+                Unsynced::Bytes(inode, at, bytes) => {
+                    let data = &mut self.inodes[inode].data;
+                    data.resize(data.len().max(at + bytes.len()), 0);
+                    data[at..at + bytes.len()].copy_from_slice(&bytes);
+                }
+                Unsynced::Length(inode, length) => self.inodes[inode].data.resize(length, 0),
+                Unsynced::Names(names) => {
+                    for (name, inode) in names {
+                        match inode {
+                            Some(inode) => self.names.insert(name, inode),
+                            None => self.names.remove(&name),
+                        };
+                    }
+                }
+            }
+        }
     }
 
     fn used(&self) -> u64 {
@@ -257,6 +328,21 @@ impl MemFile {
     }
 }
 
+impl Op {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Create,
+        Self::Open,
+        Self::Rename,
+        Self::Remove,
+        Self::SyncDir,
+        Self::Append,
+        Self::Read,
+        Self::Truncate,
+        Self::Sync,
+    ];
+}
+
 impl Fs for MemFs {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         lock(&self.0).dirs.extend(path.ancestors().map(PathBuf::from));
@@ -290,6 +376,7 @@ impl Fs for MemFs {
         let inode = disk.inodes.len();
         disk.inodes.push(Inode::default());
         disk.names.insert(path.into(), inode);
+        disk.unsynced.push(Unsynced::Names(vec![(path.into(), Some(inode))]));
         Ok(self.file(&disk, inode))
     }
 
@@ -306,6 +393,8 @@ impl Fs for MemFs {
         let inode = disk.find(from)?;
         disk.names.remove(from);
         disk.names.insert(to.into(), inode);
+        let names = vec![(from.into(), None), (to.into(), Some(inode))];
+        disk.unsynced.push(Unsynced::Names(names));
         Ok(())
     }
 
@@ -314,18 +403,28 @@ impl Fs for MemFs {
         disk.check(Op::Remove)?;
         disk.find(path)?;
         disk.names.remove(path);
+        disk.unsynced.push(Unsynced::Names(vec![(path.into(), None)]));
         Ok(())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut disk = lock(&self.0);
         disk.check(Op::SyncDir)?;
-        let Disk { names, durable_names, .. } = &mut *disk;
+        let Disk { names, durable_names, unsynced, .. } = &mut *disk;
         durable_names.retain(|name, _| name.parent() != Some(path));
         for (name, inode) in names.iter().filter(|(name, _)| name.parent() == Some(path)) {
             durable_names.insert(name.clone(), *inode);
         }
+        unsynced.retain_mut(|operation| {
+            let Unsynced::Names(names) = operation else { return true };
+            names.retain(|(name, _)| name.parent() != Some(path));
+            !names.is_empty()
+        });
         Ok(())
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        lock(&self.0).dirs.contains(path)
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -345,7 +444,12 @@ impl File for MemFile {
             Some(Fault::Short(some) | Fault::ShortIo(some)) => fits = fits.min(some),
             None => {}
         }
-        disk.inodes[self.inode].data.extend_from_slice(&bytes[..fits]);
+        let data = &mut disk.inodes[self.inode].data;
+        let at = data.len();
+        data.extend_from_slice(&bytes[..fits]);
+        if fits > 0 {
+            disk.unsynced.push(Unsynced::Bytes(self.inode, at, bytes[..fits].into()));
+        }
         match fault {
             Some(fault) => Err(fault.error()),
             None if fits < bytes.len() => Err(io::ErrorKind::StorageFull.into()),
@@ -374,12 +478,21 @@ impl File for MemFile {
         let length = usize::try_from(length).map_err(io::Error::other)?;
         inode.data.resize(length, 0);
         inode.clean = inode.clean.min(length);
+        disk.unsynced.push(Unsynced::Length(self.inode, length));
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
         let mut disk = self.disk()?;
+        if disk.power == Some(0) {
+            return disk.check(Op::Sync);
+        }
         let fault = disk.begin(Op::Sync);
+        // Also after a failure: nothing of it comes later.
+        disk.unsynced.retain(|operation| match operation {
+            Unsynced::Bytes(inode, ..) | Unsynced::Length(inode, _) => *inode != self.inode,
+            Unsynced::Names(_) => true,
+        });
         let inode = &mut disk.inodes[self.inode];
         if let Some(fault) = fault {
             inode.clean = inode.data.len();
@@ -405,68 +518,4 @@ fn draw(state: &mut u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(crash: Crash, expected: &[u8]) {
-        let fs = MemFs::new();
-        let path = Path::new("d/f");
-        fs.create_dir_all(Path::new("d")).unwrap();
-        let mut file = fs.create(path).unwrap();
-        file.append(b"synced").unwrap();
-        file.sync().unwrap();
-        fs.sync_dir(Path::new("d")).unwrap();
-        file.append(b" not").unwrap();
-        fs.create(Path::new("d/g")).unwrap();
-        fs.crash(crash);
-        assert!(file.append(b"x").is_err(), "a handle from before the crash");
-        assert_eq!(fs.contents(path).as_deref(), Some(expected));
-        assert_eq!(fs.exists(Path::new("d/g")), crash == Crash::Process);
-    }
-
-    #[test]
-    fn a_crash_loses_what_was_not_synced() {
-        check(Crash::Process, b"synced not");
-        check(Crash::Power, b"synced");
-    }
-
-    #[test]
-    fn a_torn_crash_keeps_what_was_synced() {
-        for seed in 0..200 {
-            let fs = MemFs::new();
-            let path = Path::new("f");
-            fs.create_dir_all(Path::new("")).unwrap();
-            let mut file = fs.create(path).unwrap();
-            file.append(&[7; 700]).unwrap();
-            file.sync().unwrap();
-            fs.sync_dir(Path::new("")).unwrap();
-            file.append(&[8; 2000]).unwrap();
-            fs.crash(Crash::Torn(seed));
-            let after = fs.contents(path).unwrap();
-            assert!(after.len() >= 700 && after[..700] == [7; 700], "seed {seed}");
-            assert!(after[700..].iter().all(|byte| [0, 8].contains(byte)), "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn faults_come_when_they_are_due() {
-        let fs = MemFs::new();
-        fs.create_dir_all(Path::new("")).unwrap();
-        let mut file = fs.create(Path::new("f")).unwrap();
-        fs.inject(Op::Append, 2, Fault::Short(1));
-        fs.inject(Op::Sync, 1, Fault::Io);
-        file.append(b"ab").unwrap();
-        assert_eq!(file.append(b"cd").unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(fs.contents(Path::new("f")).unwrap(), b"abc");
-        assert!(file.sync().is_err());
-        file.sync().unwrap();
-        file.append(b"d").unwrap();
-        file.sync().unwrap();
-        fs.sync_dir(Path::new("")).unwrap();
-        fs.set_capacity(Some(5));
-        assert!(file.append(b"ef").is_err());
-        fs.crash(Crash::Power);
-        let lost = fs.contents(Path::new("f")).unwrap();
-        assert_eq!(lost, b"\0\0\0d", "the failed sync lost its bytes for good");
-    }
-}
+mod tests;

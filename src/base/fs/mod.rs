@@ -28,6 +28,8 @@ pub trait Fs: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Whether there is such a directory.
+    fn is_dir(&self, path: &Path) -> bool;
     /// Whether there is such a file or directory.
     fn exists(&self, path: &Path) -> bool;
 }

@@ -48,6 +48,10 @@ impl Fs for RealFs {
         std::fs::File::open(path)?.sync_all()
     }
 
+    fn is_dir(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
     fn exists(&self, path: &Path) -> bool {
         path.exists()
     }

@@ -1,9 +1,11 @@
 //! The name of a data directory, so that a database knows whose rows it has.
 
 use super::error::Error;
+use crate::base::fs::{Fs, RealFs};
 use crate::historian::durable;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 const FILE: &str = "id";
 
@@ -21,7 +23,8 @@ pub(super) fn of(data: &Path) -> Result<String, Error> {
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let id = uuid::Uuid::now_v7().to_string();
-            durable::replace(&path, id.as_bytes())?;
+            let fs: Arc<dyn Fs> = Arc::new(RealFs);
+            durable::replace(&fs, &path, id.as_bytes())?;
             Ok(id)
         }
         Err(error) => Err(failed(error)),

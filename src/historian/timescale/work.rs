@@ -116,6 +116,7 @@ mod tests {
         let file = |(min_epoch, max_epoch): &(u64, u64)| ArchiveFile {
             path: String::new(),
             rows: 1,
+            crc32c: 0,
             bytes: 1,
             min_event_time: 0,
             max_event_time: 0,

@@ -39,26 +39,87 @@ fn check_after(fs: &MemFs, sent: &[Frame], durable: &[Frame], options: Options, 
     assert_eq!(frames_of(fs), found, "{place}");
 }
 
+/// Frames far enough apart for the horizon to move.
+fn spread(seed: u64, count: usize) -> Vec<Frame> {
+    let mut frames = Random(seed).frames(count);
+    for (i, frame) in frames.iter_mut().enumerate() {
+        frame.epoch = Epoch(1_000 + 450 * i as u64);
+    }
+    frames
+}
+
+/// Two lives of a process, the second one with a log to recover.
+fn lives(fs: &MemFs, frames: &[Frame]) -> Vec<Frame> {
+    let (first, second) = frames.split_at(frames.len() / 2);
+    let mut durable = work(fs, first, small_segments());
+    durable.extend(work(fs, second, small_segments()));
+    durable
+}
+
+/// What may be left of a disk whose process or power went now.
+fn crashes(fs: &MemFs) -> Vec<Crash> {
+    let fixed = [Crash::Process, Crash::Power, Crash::Torn(1), Crash::Torn(2)];
+    fixed.into_iter().chain((1..=fs.unsynced()).map(Crash::Prefix)).collect()
+}
+
 #[test]
 fn every_operation_may_fail_and_every_crash_may_follow() {
-    let ops = [Op::Create, Op::Append, Op::Sync, Op::SyncDir, Op::Truncate];
-    let faults = [Fault::Io, Fault::NoSpace, Fault::Short(100), Fault::ShortIo(1_000)];
-    let crashes = [Crash::Process, Crash::Power, Crash::Torn(1), Crash::Torn(2)];
-    let frames = Random(21).frames(16);
-    for op in ops {
-        for nth in 1..=20 {
-            for fault in faults {
-                for crash in crashes {
+    let frames = spread(21, 16);
+    let clean = MemFs::new();
+    assert_eq!(lives(&clean, &frames).len(), frames.len());
+    let mut cases = 0;
+    for op in Op::ALL {
+        let faults: &[Fault] = match op {
+            Op::Append => &[Fault::Io, Fault::NoSpace, Fault::Short(100), Fault::ShortIo(1_000)],
+            _ => &[Fault::Io, Fault::NoSpace],
+        };
+        for nth in 1..=clean.count(op) {
+            for &fault in faults {
+                let mut left = 0;
+                loop {
                     let fs = MemFs::new();
                     fs.inject(op, nth, fault);
-                    let durable = work(&fs, &frames, small_segments());
-                    fs.crash(crash);
-                    let place = format!("{op:?} {nth} {fault:?} {crash:?}");
+                    let durable = lives(&fs, &frames);
+                    let crashes = crashes(&fs);
+                    fs.crash(crashes[left]);
+                    let place = format!("{op:?} {nth} {fault:?} {:?}", crashes[left]);
                     check_after(&fs, &frames, &durable, small_segments(), &place);
+                    cases += 1;
+                    left += 1;
+                    if left == crashes.len() {
+                        break;
+                    }
                 }
             }
         }
     }
+    println!("{cases} cases");
+}
+
+#[test]
+fn the_power_may_go_at_every_operation() {
+    let frames = spread(22, 16);
+    let clean = MemFs::new();
+    lives(&clean, &frames);
+    let mut cases = 0;
+    for operations in 0..=clean.operations() {
+        let mut left = 0;
+        loop {
+            let fs = MemFs::new();
+            fs.cut_power_after(operations);
+            let durable = lives(&fs, &frames);
+            let crashes = crashes(&fs);
+            fs.crash(crashes[left]);
+            let place = format!("power for {operations} operations, {:?}", crashes[left]);
+            check_after(&fs, &frames, &durable, small_segments(), &place);
+            cases += 1;
+            left += 1;
+            if left == crashes.len() {
+                break;
+            }
+        }
+    }
+    println!("{cases} cases");
 }
 
 #[test]
@@ -142,19 +203,26 @@ fn a_full_disk_refuses_until_there_is_space() {
 #[test]
 fn a_write_that_the_power_cut_is_whole_or_gone() {
     let (mut torn, mut whole) = (0, 0);
-    for seed in 0..800 {
+    let count = seeds(2_000);
+    for seed in 0..count {
         let mut random = Random(seed);
         let synced = random.below(12) as usize;
         let frames = random.frames(synced + 1);
         let fs = written(&frames[..synced], small_segments());
         let mut log = open(&fs, small_segments()).unwrap();
         log.append(&frames[synced]).unwrap();
-        fs.crash(Crash::Torn(random.next()));
+        fs.crash(match seed % 2 {
+            0 => Crash::Torn(random.next()),
+            _ => Crash::Prefix(random.below(fs.unsynced() as u64 + 1) as usize),
+        });
         if recovery_of(&fs, small_segments()).unwrap().torn_bytes > 0 {
             torn += 1;
         }
-        whole += usize::from(frames_of(&fs).len() == frames.len());
+        whole += u64::from(frames_of(&fs).len() == frames.len());
         check_after(&fs, &frames, &frames[..synced], small_segments(), &format!("seed {seed}"));
     }
-    assert!(torn > 100 && whole > 20, "the disk did both: {torn} torn, {whole} whole");
+    assert!(
+        torn > count / 20 && whole > count / 40,
+        "the disk did both: {torn} torn, {whole} whole"
+    );
 }

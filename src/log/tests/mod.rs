@@ -3,6 +3,7 @@
 mod cut;
 mod damage;
 mod faults;
+mod model;
 mod round_trip;
 
 use super::{Error, Log, Options, Recovery, read};
@@ -183,4 +184,10 @@ fn small_segments() -> Options {
 
 fn recovery_of(fs: &MemFs, options: Options) -> Result<Recovery, Error> {
     open(fs, options).map(|log| log.recovery().clone())
+}
+
+/// The number of random cases: that of the variable when it is set, for long runs.
+fn seeds(usual: u64) -> u64 {
+    let asked = std::env::var("MILLSTREAM_SEEDS").ok();
+    asked.map_or(usual, |text| text.parse().expect("MILLSTREAM_SEEDS is a number"))
 }

@@ -9,6 +9,9 @@
 //! event time on, so the series of an asset falls into segments, one for each version; metrics
 //! and rules go from one to the next by name, and the clock goes on behind the last.
 //!
+//! Before that it reads the archive's files and compares their checksums with those that were noted
+//! when they were written.
+//!
 //! What telemetry cannot tell, the comparison leaves open: whether a settled window was revised
 //! since. Views that are no function of telemetry (dead letters, the catalog) are not looked at.
 

@@ -37,6 +37,9 @@ pub(in crate::query) async fn verify(
     let names: Vec<&str> = wanted.filter(|name| there.iter().any(|known| known == name)).collect();
     let (contents, snapshot) = session::snapshot(tables, &names, true).await?;
     let Some(snapshot) = snapshot else { return Err(Error::failed("telemetry got lost")) };
+    let files = snapshot.clone();
+    let checked = tokio::task::spawn_blocking(move || files.check_files()).await;
+    checked.map_err(Error::failed)?.map_err(Error::failed)?;
     let Contents { epoch, clock, views } = contents;
     let contents: HashMap<&str, Vec<RecordBatch>> = names.iter().copied().zip(views).collect();
 

@@ -162,10 +162,11 @@ async fn the_api_describes_itself() {
             "post /api/v1/sql",
             "post /api/v1/telemetry/ingest",
             "post /api/v1/verify",
+            "post /api/v1/verify/conservation",
             "put /api/v1/catalog/{kind}/{key}",
         ]
     );
-    assert_eq!(crate::serve::openapi().paths.paths.len(), 14);
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 15);
     assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
     let page = server.get("/", "*/*").await.text().await.unwrap();
     assert!(page.contains("page.js") && !page.contains("https://"));

@@ -107,6 +107,10 @@ impl Doors for Fake {
         Ok(Report { epoch: 5, equal: true, views })
     }
 
+    async fn conservation(&self) -> Result<Conservation, DoorError> {
+        Ok(Conservation { holds: true, epoch: 5, ..Conservation::default() })
+    }
+
     fn metrics_text(&self) -> String {
         "millstream_up 1\n".into()
     }

@@ -1,0 +1,16 @@
+//! Recounts that nothing got lost between the log and `telemetry`.
+//!
+//! It reads the log, finds by the documents in it which keys each accepted point has to have in
+//! telemetry, and looks each of them up there. It shares the catalog and the units with the
+//! dataflow, and nothing else: neither its counters nor its state are asked.
+//!
+//! What is refused before it is acknowledged is in no log, so it cannot be recounted: whoever sent
+//! it was told.
+
+mod routes;
+mod recount;
+mod report;
+
+pub use recount::Frames;
+pub(super) use recount::recount;
+pub use report::Conservation;
