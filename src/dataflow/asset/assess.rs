@@ -9,7 +9,7 @@ use super::rebuild::Ears;
 use super::row::{NEVER, RowLayout};
 use super::series::{Placed, Series};
 use super::single::{Asset, slots};
-use super::state::Steps;
+use super::state_log::Steps;
 use super::tables::{Arrivals, Said, Tables};
 use crate::model::{ErrorRow, Quality, Rows, mask_words};
 use std::cmp::Reverse;

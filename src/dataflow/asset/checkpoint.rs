@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::row::RowLayout;
 use super::series::Series;
 use super::single::Asset;
-use super::state::StateLog;
+use super::state_log::StateLog;
 use crate::catalog::asset_type::AssetType;
 use crate::model::TypeId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};

@@ -8,7 +8,8 @@
 use super::plan::Plan;
 use super::row::NEVER;
 use super::series::Series;
-use super::state::{StateLayout, StateLog};
+use super::state::StateLayout;
+use super::state_log::StateLog;
 use crate::model::DataType;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -18,6 +18,7 @@ mod evaluate;
 mod level;
 mod event;
 mod state;
+mod state_log;
 mod rollup;
 mod score;
 mod single;

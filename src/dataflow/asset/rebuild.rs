@@ -10,7 +10,7 @@ use super::era::{Era, Segment};
 use super::evaluate::{Span, SpanRows, evaluate};
 use super::series::{Placed, Series};
 use super::single::{Asset, slots, tell_stays};
-use super::state::Steps;
+use super::state_log::Steps;
 use super::tables::{Arrivals, Said, Tables};
 use crate::model::{Quality, mask_words};
 use std::sync::Arc;
