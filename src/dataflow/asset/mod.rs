@@ -22,6 +22,7 @@ mod state_log;
 mod rollup;
 mod score;
 mod single;
+mod telling;
 mod assess;
 mod tables;
 mod rebuild;

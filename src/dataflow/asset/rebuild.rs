@@ -9,9 +9,10 @@ use super::changes::{Changes, Names};
 use super::era::{Era, Segment};
 use super::evaluate::{Span, SpanRows, evaluate};
 use super::series::{Placed, Series};
-use super::single::{Asset, slots, tell_stays};
+use super::single::{Asset, slots};
 use super::state_log::Steps;
 use super::tables::{Arrivals, Said, Tables};
+use super::telling::tell_stays;
 use crate::model::{Quality, mask_words};
 use std::sync::Arc;
 
