@@ -145,7 +145,7 @@ async fn conservation(common: &Common, args: &VerifyArgs, data: &Path) -> anyhow
             found.map_err(in_words)?
         }
     };
-    print!("{found}");
+    say!("{}", found.to_string().trim_end());
     Ok(if found.holds() { Outcome::Done } else { Outcome::Differs })
 }
 
