@@ -134,7 +134,7 @@ fn request(out: &mut String, connection: usize, message: usize) {
     body.push_str("}}");
     write!(
         out,
-        "POST /api/v1/telemetry/ingest HTTP/1.1\r\nhost: bench\r\n\
+        "POST /api/v1/telemetry/ingest HTTP/1.1\r\nhost: localhost\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
