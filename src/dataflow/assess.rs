@@ -58,7 +58,8 @@ impl Held {
 /// Sends rows to the owners of their assets and applies them there.
 ///
 /// An epoch is applied when neither rows nor news of it can come any more: first the news, then
-/// all rows of a type at once, then the tick. After [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
+/// all rows of a type at once, then the tick. After [`ROWS_PER_ACTIVATION`] rows the other
+/// operators get their turn.
 ///
 /// A state to start from has its places in the fleet told at its epoch. A state that is wanted is
 /// saved in pieces, one an activation.

@@ -165,9 +165,7 @@ impl Views {
         views: &[&str],
         filter: &Filter,
     ) -> Result<(Epoch, Vec<Vec<RecordBatch>>), Error> {
-        let views: Vec<View> =
-            views.iter().map(|name| View::parse(name)).collect::<Result<_, _>>()?;
-        self.freeze(&views, filter, usize::MAX).map(|(epoch, _, rows)| (epoch, rows))
+        self.clocked_snapshot(views, filter).map(|(epoch, _, rows)| (epoch, rows))
     }
 
     /// The same as [`Views::snapshot`], with the source's clock at that epoch.

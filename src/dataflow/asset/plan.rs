@@ -173,6 +173,12 @@ impl Plan {
     pub(super) fn measured_mask(&self) -> Vec<u64> {
         mask_of(0..self.measured(), self.measured())
     }
+
+    /// The mask of all metrics, measured and derived.
+    pub(super) fn all_mask(&self) -> Vec<u64> {
+        let slots = self.layout.slots.len();
+        mask_of(0..slots, slots)
+    }
 }
 
 impl Compiler<'_> {

@@ -134,8 +134,7 @@ impl TypeState {
         asset.tell_events(&era.plan, series, (&self.steps, &name), said);
         Asset::tell_closed(&era.plan, (&self.steps, &name), said);
         asset.tell_levels(&era, &name, said, out);
-        let touched = vec![u64::MAX; mask_words(era.plan.layout.slots.len())];
-        let touched = masked(touched, era.plan.layout.slots.len());
+        let touched = era.plan.all_mask();
         asset.appended = false;
         let first = asset.first_time(&era, series, from).unwrap_or(current);
         asset.fold(&era, series, (first, i64::MAX), &touched);
@@ -284,12 +283,4 @@ fn tell(asset: &mut Asset, segment: &Segment, steps: &Steps, name: &Arc<str>, sa
     let plan = &segment.era.plan;
     asset.tell_events(plan, &segment.series, (steps, name), said);
     Asset::tell_closed(plan, (steps, name), said);
-}
-
-/// The mask of the first `slots` bits.
-fn masked(mut mask: Vec<u64>, slots: usize) -> Vec<u64> {
-    if let (Some(last), 1..) = (mask.last_mut(), slots % 64) {
-        *last = (1 << (slots % 64)) - 1;
-    }
-    mask
 }
