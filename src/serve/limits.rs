@@ -31,6 +31,8 @@ pub const SOCKET_SILENCE: Duration = Duration::from_secs(60);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// A verification must be done after this time. Beyond: 503.
 pub const VERIFY_WITHIN: Duration = Duration::from_secs(600);
+/// How long a closed socket waits for the client's own close. Beyond, it is dropped.
+pub const SOCKET_CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Connections that are still open so long after the shutdown began are cut.
 pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Rows that are encoded in one go.

@@ -4,8 +4,8 @@ use super::changes::OpenStream;
 use super::contents::blocking;
 use super::doors::DoorError;
 use super::limits::{
-    SOCKET_MESSAGE_BYTES, SOCKET_PING_EVERY, SOCKET_SILENCE, SOCKET_SUBSCRIPTIONS,
-    SOCKET_WRITE_BYTES,
+    SOCKET_CLOSE_WITHIN, SOCKET_MESSAGE_BYTES, SOCKET_PING_EVERY, SOCKET_SILENCE,
+    SOCKET_SUBSCRIPTIONS, SOCKET_WRITE_BYTES,
 };
 use super::problem::Problem;
 use super::server::State;
@@ -98,7 +98,13 @@ impl Connection {
         if let Err(End::Close(code, reason)) = self.serve().await {
             let frame = CloseFrame { code, reason: reason.into() };
             // A client that is gone needs no farewell.
-            let _ = self.socket.send(Message::Close(Some(frame))).await;
+            if self.socket.send(Message::Close(Some(frame))).await.is_err() {
+                return;
+            }
+            // A socket that is dropped with something unread is reset, and the client may never
+            // see why: wait for its own close.
+            let closed = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+            let _ = tokio::time::timeout(SOCKET_CLOSE_WITHIN, closed).await;
         }
     }
 
