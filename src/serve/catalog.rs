@@ -1,10 +1,10 @@
 //! `/api/v1/catalog/{kind}` and `/api/v1/catalog/{kind}/{key}`: documents.
 
+use super::body::read_text;
 use super::contents::rows;
 use super::doors::{DocumentForm, DoorError, ErrorKind, StoredDocument};
 use super::formats::Format;
 use super::limits::DOCUMENT_BYTES;
-use super::middleware::read_text;
 use super::problem::Problem;
 use super::server::State;
 use super::telemetry::{media_type, not_read};

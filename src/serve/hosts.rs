@@ -5,11 +5,9 @@
 //! foreign name as their host.
 
 use super::doors::{DoorError, ErrorKind};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header;
 use axum::http::uri::Authority;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -29,36 +27,30 @@ impl Hosts {
     }
 
     fn allow(&self, host: &str) -> bool {
+        if self.any || host.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
         let name = host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase();
-        self.any
-            || name == "localhost"
+        name == "localhost"
             || name.ends_with(".localhost")
             || name.parse::<IpAddr>().is_ok()
             || self.names.contains(&name)
     }
-}
 
-/// Refuses requests that call this server by a name that is not its own.
-pub(super) async fn known_host(
-    State(hosts): State<Hosts>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let header = request.headers().get(header::HOST);
-    let header = header.map(|host| Authority::try_from(host.as_bytes()));
-    let host = match &header {
-        Some(Ok(authority)) => Some(authority.host()),
-        Some(Err(_)) => Some("?"),
-        // What is no browser may leave it out.
-        None => request.uri().host(),
-    };
-    match host.filter(|host| !hosts.allow(host)) {
-        None => next.run(request).await,
-        Some(host) => {
+    /// Refuses a request that calls this server by a name that is not its own.
+    pub(super) fn refusal(&self, request: &Request) -> Option<DoorError> {
+        let header = request.headers().get(header::HOST);
+        let header = header.map(|host| Authority::try_from(host.as_bytes()));
+        let host = match &header {
+            Some(Ok(authority)) => authority.host(),
+            Some(Err(_)) => "?",
+            // What is no browser may leave it out.
+            None => request.uri().host()?,
+        };
+        (!self.allow(host)).then(|| {
             DoorError::new(ErrorKind::Forbidden, format!("this server is not called '{host}'"))
                 .hint("ask localhost or an address, or start it with --allowed-host NAME")
-                .into_response()
-        }
+        })
     }
 }
 

@@ -1,55 +1,69 @@
-//! What happens to every request: counted, and every error turned into a problem document.
+//! What happens to every request: refused when it is not meant for this server, counted, and every
+//! error turned into a problem document.
 
 use super::doors::{DoorError, ErrorKind};
-use super::limits::{BODY_BYTES_DRAINED, BODY_BYTES_ENCODED};
+use super::hosts::Hosts;
 use super::problem::PROBLEM_JSON;
 use super::series::{REQUEST_SECONDS, REQUESTS};
-use axum::body::{Body, to_bytes};
-use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::to_bytes;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::BytesMut;
-use futures::StreamExt;
+use futures::FutureExt;
+use metrics::SharedString;
 use std::any::Any;
-use std::error::Error;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The longest text of another layer's refusal that is passed on.
 const DETAIL_BYTES: usize = 4096;
 
-/// Counts requests.
-pub(super) async fn observe(request: Request, next: Next) -> Response {
+/// Stands around every route, as one layer because each costs every request: refuses requests that
+/// are not meant for this server, answers for handlers that panic, and counts.
+pub(super) async fn around(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let method = request.method().to_string();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "unknown".to_owned(), |matched| matched.as_str().to_owned());
-    let response = next.run(request).await;
-    let status = response.status().as_u16().to_string();
-    metrics::histogram!(REQUEST_SECONDS, "method" => method.clone(), "route" => route.clone())
+    let method = method(request.method());
+    let route = request.extensions().get::<MatchedPath>().map(|path| Arc::from(path.as_str()));
+    let route = route.map_or(SharedString::const_str("unknown"), SharedString::from_shared);
+    let refusal = hosts.refusal(&request).or_else(|| other_site(request.headers()));
+    let response = match refusal {
+        Some(refusal) => refusal.into_response(),
+        None => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(panicked),
+    };
+    let status = response.status().as_str().to_owned();
+    metrics::histogram!(REQUEST_SECONDS, "method" => method, "route" => route.clone())
         .record(begun.elapsed().as_secs_f64());
     metrics::counter!(REQUESTS, "method" => method, "route" => route, "status" => status)
         .increment(1);
     response
 }
 
-/// Refuses what a browser sends on behalf of a page of another site: such a page could write
-/// telemetry or open the socket of a server that only the user can reach.
-pub(super) async fn same_site(request: Request, next: Next) -> Response {
-    let Some(site) = other_site(request.headers()) else { return next.run(request).await };
-    DoorError::new(ErrorKind::Forbidden, format!("a page of {site} may not use this server"))
-        .hint("serve the page from here, or ask without a browser")
-        .into_response()
+/// The method as a label: whatever clients make up is one.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
-/// The site of the page that asks, when it is not this server's own.
-fn other_site(headers: &HeaderMap) -> Option<String> {
+/// Refuses what a browser sends on behalf of a page of another site: such a page could write
+/// telemetry or open the socket of a server that only the user can reach.
+fn other_site(headers: &HeaderMap) -> Option<DoorError> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let origin = text(header::ORIGIN)?;
     let site = origin.split_once("://").map_or(origin, |(_, site)| site);
-    (text(header::HOST) != Some(site)).then(|| site.to_owned())
+    (text(header::HOST) != Some(site)).then(|| {
+        DoorError::new(ErrorKind::Forbidden, format!("a page of {site} may not use this server"))
+            .hint("serve the page from here, or ask without a browser")
+    })
 }
 
 /// Gives refusals of other layers (unknown path, wrong method, a query that cannot be read, a
@@ -94,67 +108,8 @@ pub(super) async fn explain(request: Request, next: Next) -> Response {
     explained
 }
 
-/// Buffers a body as it comes, up to [`BODY_BYTES_ENCODED`], before anything decompresses it.
-pub(super) async fn limit_encoded(request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let refused = || too_large("encoded body", BODY_BYTES_ENCODED).into_response();
-    let length = content_length(&parts.headers).unwrap_or(0);
-    let mut is_too_large = length > BODY_BYTES_ENCODED as u64;
-    if is_too_large && parts.headers.contains_key(header::EXPECT) {
-        // The client waits for leave to send.
-        return refused();
-    }
-    let (mut taken, mut drained) = (BytesMut::new(), 0);
-    let mut body = body.into_data_stream();
-    while let Some(part) = body.next().await {
-        match part {
-            Ok(part) if !is_too_large && taken.len() + part.len() <= BODY_BYTES_ENCODED => {
-                taken.extend_from_slice(&part);
-            }
-            Ok(part) => {
-                is_too_large = true;
-                taken = BytesMut::new();
-                drained += part.len();
-                if drained > BODY_BYTES_DRAINED {
-                    return refused();
-                }
-            }
-            Err(_) if is_too_large => return refused(),
-            Err(error) => {
-                let detail = format!("the body broke off: {error}");
-                return DoorError::new(ErrorKind::Malformed, detail).into_response();
-            }
-        }
-    }
-    if is_too_large {
-        return refused();
-    }
-    next.run(Request::from_parts(parts, Body::from(taken.freeze()))).await
-}
-
-/// Reads a whole body, up to a limit after decompression.
-pub(super) async fn read_body(
-    body: Body,
-    what: &str,
-    limit: usize,
-) -> Result<bytes::Bytes, DoorError> {
-    to_bytes(body, limit).await.map_err(|error| match is_length_limit(&error) {
-        true => too_large(what, limit),
-        false => DoorError::new(ErrorKind::Malformed, format!("the body cannot be read: {error}"))
-            .hint("check the content-encoding header and the compressed bytes"),
-    })
-}
-
-/// The same, as text.
-pub(super) async fn read_text(body: Body, what: &str, limit: usize) -> Result<String, DoorError> {
-    let bytes = read_body(body, what, limit).await?;
-    String::from_utf8(bytes.into()).map_err(|error| {
-        DoorError::new(ErrorKind::Malformed, format!("the {what} is not UTF-8: {error}"))
-    })
-}
-
 /// Answers for a handler that panicked: the others go on.
-pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let what = (panic.downcast_ref::<String>().map(String::as_str))
         .or(panic.downcast_ref::<&str>().copied())
         .unwrap_or("unknown panic");
@@ -162,25 +117,4 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     DoorError::new(ErrorKind::Internal, "the request hit a fault of this program")
         .hint("please report it with the server's log")
         .into_response()
-}
-
-fn too_large(what: &str, limit: usize) -> DoorError {
-    DoorError::new(ErrorKind::TooLarge, format!("the {what} is larger than {limit} bytes"))
-        .hint("send it in smaller parts")
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Body errors come wrapped by every layer that they pass: the limit is one of their sources.
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut source: Option<&dyn Error> = Some(error);
-    while let Some(error) = source {
-        if error.to_string() == "length limit exceeded" {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }

@@ -11,6 +11,7 @@ mod limits;
 mod series;
 mod formats;
 mod middleware;
+mod body;
 mod telemetry;
 mod contents;
 mod changes;

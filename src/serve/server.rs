@@ -1,23 +1,24 @@
 //! All routes, and the life of the server.
 
 use super::doors::Doors;
-use super::hosts::{Hosts, known_host};
+use super::hosts::Hosts;
 use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
-use super::middleware::{explain, limit_encoded, observe, panicked, same_site};
+use super::middleware::{around, explain};
 use super::{catalog, changes, contents, queries, socket, sql, system, telemetry};
 use crate::base::shutdown::Shutdown;
 use crate::views::Views;
-use axum::Router;
+use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use axum::{Router, ServiceExt};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::timeout::TimeoutLayer;
+use tower_layer::Layer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -61,8 +62,11 @@ pub async fn serve(
     let streams = Arc::new(Semaphore::new(STREAMS));
     let state = State { doors, views, shutdown: shutdown.clone(), streams };
     let graceful = shutdown.clone();
-    let server = axum::serve(listener, router(state, hosts))
-        .with_graceful_shutdown(async move { graceful.wait().await });
+    // Outside of the router, because it is the router that says which methods are allowed.
+    let explained = from_fn(explain).layer(router(state, hosts));
+    let service = ServiceExt::<Request>::into_make_service(explained);
+    let server =
+        axum::serve(listener, service).with_graceful_shutdown(async move { graceful.wait().await });
     tokio::select! {
         ended = server => ended,
         () = async { shutdown.wait().await; tokio::time::sleep(SHUTDOWN_WITHIN).await } => {
@@ -80,11 +84,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn routes() -> OpenApiRouter<State> {
     let within =
         |time: Duration| TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, time);
-    let ingest = OpenApiRouter::new()
+    let quick = OpenApiRouter::new()
         .routes(routes!(telemetry::ingest))
-        .layer(RequestDecompressionLayer::new())
-        .layer(axum::middleware::from_fn(limit_encoded));
-    let quick = ingest
         .routes(routes!(contents::list))
         .routes(routes!(contents::read))
         .routes(routes!(changes::changes))
@@ -107,14 +108,10 @@ fn routes() -> OpenApiRouter<State> {
 
 fn router(state: State, hosts: Hosts) -> Router {
     let (router, api) = routes().split_for_parts();
-    let router = router
+    router
         .with_state(state)
         .route("/page.js", get(system::page_script))
         .route("/page.css", get(system::page_style))
         .merge(SwaggerUi::new("/docs").url("/api/v1/openapi.json", api))
-        .layer(axum::middleware::from_fn(same_site))
-        .layer(axum::middleware::from_fn_with_state(hosts, known_host))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(axum::middleware::from_fn(observe));
-    Router::new().fallback_service(router).layer(axum::middleware::from_fn(explain))
+        .layer(from_fn_with_state(hosts, around))
 }

@@ -1,9 +1,9 @@
 //! `POST /api/v1/sql`: queries over views and telemetry.
 
+use super::body::read_text;
 use super::doors::{DoorError, ErrorKind, Rows};
 use super::formats::{Format, respond};
 use super::limits::SQL_BYTES;
-use super::middleware::read_text;
 use super::problem::Problem;
 use super::server::State;
 use super::telemetry::{media_type, not_read};

@@ -1,8 +1,8 @@
 //! `/health`, `/metrics`, `/api/v1/verify` and the page at `/`.
 
+use super::body::read_text;
 use super::doors::{Conservation, DoorError, ErrorKind, Health, HealthStatus, Report};
 use super::limits::SQL_BYTES;
-use super::middleware::read_text;
 use super::problem::Problem;
 use super::server::State;
 use axum::Json;

@@ -1,9 +1,8 @@
 //! `POST /api/v1/telemetry/ingest`: telemetry as JSON, as lines of JSON, or as an Arrow stream.
 
+use super::body::read_encoded;
 use super::doors::{DoorError, ErrorKind, IngestAnswer, JsonForm};
 use super::formats::ARROW_STREAM;
-use super::limits::BODY_BYTES_DECODED;
-use super::middleware::read_body;
 use super::problem::Problem;
 use super::server::State;
 use axum::Json;
@@ -39,7 +38,7 @@ pub(super) async fn ingest(
     body: Body,
 ) -> Result<Json<IngestAnswer>, DoorError> {
     let form = Form::of(&headers)?;
-    let body = read_body(body, "decompressed body", BODY_BYTES_DECODED).await?;
+    let body = read_encoded(&headers, body).await?;
     let answer = match form {
         Form::Unnamed if !is_json(&body) => return Err(unread(FORM)),
         Form::Unnamed => state.doors.ingest_json(body, JsonForm::Json).await?,

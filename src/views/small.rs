@@ -4,6 +4,7 @@ use super::cell::Cell;
 use crate::model::{ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Occurrence};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// A public row of a small view: its cells in the order of the view's columns.
 pub(super) trait Row: Ord + Clone {
@@ -53,15 +54,24 @@ impl<R: Row> Collection<R> {
     }
 
     pub fn update(&mut self, row: R, diff: i64) {
-        let count = self.rows.get(&row).copied().unwrap_or(0);
+        let entry = self.rows.entry(row);
+        let count = match &entry {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(_) => 0,
+        };
         if let Some(before) = &mut self.before {
-            before.entry(row.clone()).or_insert(count.max(0));
+            before.entry(entry.key().clone()).or_insert(count.max(0));
         }
         self.len = self.len + (count + diff).max(0) as usize - count.max(0) as usize;
-        if count + diff == 0 {
-            self.rows.remove(&row);
-        } else {
-            self.rows.insert(row, count + diff);
+        match entry {
+            Entry::Occupied(entry) if count + diff == 0 => {
+                entry.remove();
+            }
+            Entry::Occupied(mut entry) => *entry.get_mut() = count + diff,
+            Entry::Vacant(entry) if diff != 0 => {
+                entry.insert(diff);
+            }
+            Entry::Vacant(_) => {}
         }
     }
 }

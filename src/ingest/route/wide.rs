@@ -43,7 +43,8 @@ impl WideRows {
         let columns = metrics.types().iter().map(|data_type| Column::new(*data_type)).collect();
         Self {
             metrics,
-            devices: StringBuilder::new(),
+            // Most bodies have one row; the usual room is for a thousand.
+            devices: StringBuilder::with_capacity(1, 32),
             event_times: Vec::new(),
             qualities: Vec::new(),
             messages: Vec::new(),
@@ -132,7 +133,8 @@ impl Column {
 
     fn finish(mut self, rows: usize) -> ArrayRef {
         self.grow(rows);
-        let nulls = Some(NullBuffer::from(self.set)).filter(|nulls| nulls.null_count() > 0);
+        let is_full = self.set.iter().all(|is_set| *is_set);
+        let nulls = (!is_full).then(|| NullBuffer::from(self.set));
         match self.cells {
             Cells::None => Arc::new(arrow::array::NullArray::new(rows)),
             Cells::Double(cells) => Arc::new(Float64Array::new(cells.into(), nulls)),
