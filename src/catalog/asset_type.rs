@@ -194,7 +194,10 @@ pub struct AggregationWindow {
 pub struct ThresholdRule {
     /// Unique inside the document.
     pub id: String,
-    /// The metric to watch. One of `metric`, `expr` and `sql`.
+    /// What it watches for.
+    #[serde(default, skip_serializing_if = "RuleKind::is_value")]
+    pub kind: RuleKind,
+    /// The metric to watch. One of `metric`, `expr` and `sql`; for an absence a measured metric.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
     /// A JSONata expression to watch.
@@ -208,6 +211,25 @@ pub struct ThresholdRule {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What a threshold rule watches for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// A value that enters a level.
+    #[default]
+    Value,
+    /// Silence: no point of a measured metric, or only bad ones, for as long as the `on_delay` of
+    /// a level. The wait begins with each point that is not bad, and with the asset's first row;
+    /// the next such point ends the absence at once.
+    Absence,
+}
+
+impl RuleKind {
+    fn is_value(&self) -> bool {
+        *self == Self::Value
+    }
 }
 
 /// The levels of a rule; at least one.

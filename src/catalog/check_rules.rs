@@ -1,6 +1,8 @@
 //! What must hold inside threshold rules, event rules and the document's own tests.
 
-use super::asset_type::{Comparison, Deadband, Edge, Level, Literal, Mapping, Test, ThresholdRule};
+use super::asset_type::{
+    Comparison, Deadband, Edge, Level, Literal, Mapping, RuleKind, Test, ThresholdRule,
+};
 use super::check::Check;
 use super::yaml::{element, member};
 use crate::expr::{self, Source, Want};
@@ -22,7 +24,41 @@ pub(super) fn thresholds(check: &mut Check<'_>) {
         if levels.is_empty() {
             check.problem(&member(&path, "levels"), "a level is needed: warning or critical");
         }
-        threshold(check, &path, rule, &levels);
+        match rule.kind {
+            RuleKind::Value => threshold(check, &path, rule, &levels),
+            RuleKind::Absence => absence(check, &path, rule, &levels),
+        }
+    }
+}
+
+/// A rule that watches for silence.
+fn absence(check: &mut Check<'_>, path: &str, rule: &ThresholdRule, levels: &[(&str, &Level)]) {
+    let (Some(metric), None, None) = (&rule.metric, &rule.expr, &rule.sql) else {
+        check.problem(path, "an absence is that of a 'metric': leave out 'expr' and 'sql'");
+        return;
+    };
+    let at = member(path, "metric");
+    if check.metric(&at, metric).is_none() {
+        return;
+    }
+    if !check.document.metric_definitions.contains_key(metric) {
+        let message = format!("'{metric}' is derived: only measured metrics can be absent");
+        check.problem(&at, &message);
+    }
+    for (name, level) in levels {
+        let path = member(&member(path, "levels"), name);
+        if level.op.is_some() || level.value.is_some() || level.deadband.is_some() {
+            check.problem(
+                &path,
+                "an absence compares nothing: leave out 'op', 'value' and 'deadband'",
+            );
+        }
+        if level.on_delay.0 == 0 {
+            check.problem(&path, "an absence needs 'on_delay': after how long a silence it begins");
+        }
+        if level.off_delay.0 != 0 {
+            check.problem(&path, "a point ends an absence at once: leave out 'off_delay'");
+        }
     }
 }
 

@@ -276,6 +276,7 @@ static THRESHOLD: Record = Record {
     name: "a threshold rule",
     keys: &[
         must("id", TEXT),
+        may("kind", &Shape::Choice(&["value", "absence"], &[])),
         may("metric", TEXT),
         may("expr", TEXT),
         may("sql", TEXT),

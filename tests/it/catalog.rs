@@ -67,6 +67,39 @@ async fn a_changed_limit_takes_effect_at_once() {
 }
 
 #[tokio::test]
+async fn silence_is_told_by_the_clock_and_ended_by_a_point() {
+    let plant = Plant::new();
+    let server = plant.serve();
+    let rule = "threshold_rules:\n  - id: silent\n    kind: absence\n    metric: temperature\n    \
+                levels: {warning: {on_delay: PT30S}}\n";
+    let text = since(&plant, 0).replace("threshold_rules:\n", rule);
+    put(&server, PUMP, YAML, text).await.good();
+    let silence = async |level: &str| loop {
+        let rows = server.view("threshold_states?asset=pump-1").await;
+        if rows.iter().any(|row| row["rule"] == "silent" && row["level"] == level) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    // The point is long ago: it is the clock that goes on until there was silence for 30 s.
+    server.ingest(pump(0, json!({"TEMP": 50}))).await;
+    silence("warning").await;
+    server.ingest(pump(50, json!({"TEMP": 50}))).await;
+    silence("warning").await;
+    let rows = server.view("threshold_occurrences?asset=pump-1").await;
+    let stays: Vec<_> = rows.iter().map(|r| (&r["raised"], &r["condition_end"])).collect();
+    let (first, second) = ("2023-11-14T22:13:50Z", "2023-11-14T22:14:40Z");
+    let end = json!("2023-11-14T22:14:10Z");
+    assert_eq!(stays, [(&json!(first), &end), (&json!(second), &Value::Null)], "{rows:?}");
+    // What was not silent after all is taken back.
+    server.ingest(pump(25, json!({"TEMP": 50}))).await;
+    let rows = server.view("threshold_occurrences?asset=pump-1").await;
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(server.terminate(), 0);
+    plant.run(&["verify"]).expect(0);
+}
+
+#[tokio::test]
 async fn a_new_metric_and_a_new_rule_begin_while_running() {
     let plant = Plant::new();
     let server = plant.serve();

@@ -86,7 +86,13 @@ impl TypeState {
             && at <= passed
         {
             self.alarms.pop();
-            if self.assets[index as usize].deadline != at {
+            let asset = &mut self.assets[index as usize];
+            if asset.alarm != at {
+                continue;
+            }
+            asset.alarm = i64::MAX;
+            if asset.deadline != at {
+                self.wake(index as usize);
                 continue;
             }
             self.save_early(index as usize);
@@ -118,12 +124,17 @@ impl TypeState {
             false => asset.log.last_time(&self.era.states).zip(resting),
         };
         let next = state.and_then(|state| self.era.states.deadline(&self.era.plan, state));
-        let next = next.unwrap_or(i64::MAX);
-        if next != asset.deadline {
-            asset.deadline = next;
-            if next != i64::MAX {
-                self.alarms.push(Reverse((next, index as u32)));
-            }
+        asset.deadline = next.unwrap_or(i64::MAX);
+        self.wake(index);
+    }
+
+    /// Sets the alarm clock for an asset's deadline, unless it rings before. A deadline that every
+    /// row moves on does not fill the clock.
+    fn wake(&mut self, index: usize) {
+        let asset = &mut self.assets[index];
+        if asset.deadline < asset.alarm {
+            asset.alarm = asset.deadline;
+            self.alarms.push(Reverse((asset.alarm, index as u32)));
         }
     }
 

@@ -141,6 +141,7 @@ impl TypeState {
             self.index.resize(at + 1, u32::MAX);
         }
         self.index[at] = self.assets.len() as u32;
+        asset.alarm = asset.deadline;
         if asset.deadline != i64::MAX {
             self.alarms.push(Reverse((asset.deadline, self.index[at])));
         }

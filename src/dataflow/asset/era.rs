@@ -5,6 +5,7 @@
 //! Every era but an asset's first begins with a boundary row at its border: it holds what the
 //! segment before ended with, by name, and the rules look at it.
 
+use super::level::RulePlan;
 use super::plan::Plan;
 use super::row::NEVER;
 use super::series::Series;
@@ -155,12 +156,14 @@ impl Segment {
     }
 }
 
-/// A state in another era: rules keep theirs by id, held health parts begin anew.
+/// A state in another era: rules keep theirs by id, unless they watch for something else now; held
+/// health parts begin anew.
 fn carried(state: &[i64], old: &Era, new: &Era) -> Vec<i64> {
     let mut carried = Vec::new();
     new.states.initial(&new.plan.rows, &mut carried);
     for (i, rule) in new.plan.rules.iter().enumerate() {
-        if let Some(was) = old.plan.rules.iter().position(|was| was.id == rule.id) {
+        let is = |was: &RulePlan| was.id == rule.id && was.kind == rule.kind;
+        if let Some(was) = old.plan.rules.iter().position(is) {
             let words = &mut carried[new.states.rule(i)];
             words.copy_from_slice(&state[old.states.rule(was)]);
             rule.adopt(words);

@@ -10,11 +10,14 @@
 //! ```
 //! Deadlines fire at their own time, before a row at the same time is looked at. A missing or bad
 //! value holds the state. A level counts while it is active or pending off.
+//!
+//! A rule that watches for absence waits from each point on, in `PendingOn`, until the next one:
+//! it keeps a state for each.
 
 use super::plan::{Compiler, Input, PlanError};
 use super::row::NEVER;
 use crate::catalog::Slot;
-use crate::catalog::asset_type::{AssetType, Comparison, Level, Literal};
+use crate::catalog::asset_type::{AssetType, Comparison, Level, Literal, RuleKind};
 use crate::expr::{Source, Want};
 use crate::model::{DataType, Symbol};
 use std::sync::Arc;
@@ -33,6 +36,7 @@ const PENDING_OFF: i64 = 3;
 #[derive(Clone)]
 pub struct RulePlan {
     pub id: Arc<str>,
+    pub kind: RuleKind,
     pub input: Input,
     data_type: DataType,
     /// Warning and critical.
@@ -87,7 +91,8 @@ impl RulePlan {
             let data_type = slot.as_ref().map_or(unslotted, |slot| slot.data_type);
             let levels =
                 levels.map(|level| level.as_ref().map(|l| LevelPlan::of(l, slot.as_ref())));
-            rules.push(Self { id: rule.id.as_str().into(), input, data_type, levels });
+            let id = rule.id.as_str().into();
+            rules.push(Self { id, kind: rule.kind, input, data_type, levels });
         }
         Ok(rules)
     }
@@ -109,6 +114,7 @@ impl RulePlan {
     }
 
     /// Takes a row at event time `t`, with the rule's value as a word, `None` when missing or bad.
+    /// An absence takes only points of the row itself.
     pub fn step(&self, state: &mut [i64], t: i64, value: Option<u64>) {
         loop {
             let deadlines = [0, 1].map(|i| self.deadline(state, i));
@@ -122,14 +128,23 @@ impl RulePlan {
                 }
             });
         }
-        let Some(word) = value else { return };
-        if state[1] == NEVER {
+        let is_first = state[1] == NEVER;
+        let word = match (self.kind, value) {
+            (RuleKind::Absence, None) if is_first => 0,
+            (_, None) => return,
+            (_, Some(word)) => word,
+        };
+        if is_first {
             state[1] = t;
         }
         self.change(state, |rule, state| {
             for i in 0..2 {
-                if let Some(plan) = &rule.levels[i] {
-                    plan.observe(level_mut(state, i), t, rule.data_type, word);
+                match (&rule.levels[i], rule.kind) {
+                    (Some(_), RuleKind::Absence) => wait(level_mut(state, i), t),
+                    (Some(plan), RuleKind::Value) => {
+                        plan.observe(level_mut(state, i), t, rule.data_type, word);
+                    }
+                    (None, _) => {}
                 }
             }
         });
@@ -139,6 +154,9 @@ impl RulePlan {
     pub fn rests(&self, state: &[i64], t: i64, value: Option<u64>) -> bool {
         if (0..2).any(|i| self.deadline(state, i).is_some_and(|at| at <= t)) {
             return false;
+        }
+        if self.kind == RuleKind::Absence {
+            return value.is_none() && state[1] != NEVER;
         }
         let Some(word) = value else { return true };
         let rests = |i: usize| {
@@ -163,10 +181,11 @@ impl RulePlan {
 
     /// Whether a value leaves the levels as they are, of which those with a bit are active.
     pub fn keeps(&self, bits: u64, word: u64) -> bool {
-        self.levels.iter().enumerate().all(|(i, level)| {
-            let phase = if bits >> i & 1 == 1 { ACTIVE } else { NORMAL };
-            level.as_ref().is_none_or(|level| level.rests(phase, self.data_type, word))
-        })
+        self.kind == RuleKind::Value
+            && self.levels.iter().enumerate().all(|(i, level)| {
+                let phase = if bits >> i & 1 == 1 { ACTIVE } else { NORMAL };
+                level.as_ref().is_none_or(|level| level.rests(phase, self.data_type, word))
+            })
     }
 
     /// Level (0 normal, 1 warning, 2 critical), since, transitions.
@@ -297,6 +316,15 @@ pub fn is_active(level: &[i64]) -> bool {
 /// When the condition of a pending-off level ended.
 pub fn condition_end(level: &[i64]) -> Option<i64> {
     (level[0] == PENDING_OFF).then_some(level[2])
+}
+
+/// A point came: the absence is over, and the next one may begin.
+fn wait(level: &mut [i64], t: i64) {
+    if is_active(level) {
+        close(level, t);
+    }
+    level[0] = PENDING_ON;
+    level[1] = t;
 }
 
 fn close(level: &mut [i64], end: i64) {

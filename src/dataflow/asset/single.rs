@@ -43,8 +43,11 @@ pub struct Asset {
     pub errors: Vec<ErrorRow>,
     /// Points before this time come too late; settled before the first row of an epoch.
     pub limit: i64,
-    /// When something happens to the rules' state by itself, as the alarm clock has it.
+    /// When something happens to the rules' state by itself.
     pub deadline: i64,
+    /// When the alarm clock rings for the asset next: at its deadline, or before.
+    #[serde(skip)]
+    pub alarm: i64,
     /// What the rules remember in short, and since when; see [`StateLayout::resting`].
     pub resting: Option<(i64, u64)>,
     /// Index into the spans of this epoch, when the asset has rows in it.
@@ -77,6 +80,7 @@ impl Asset {
             errors: Vec::new(),
             limit: NEVER,
             deadline: i64::MAX,
+            alarm: i64::MAX,
             resting: None,
             span: None,
             appended: true,

@@ -7,6 +7,7 @@ use super::level::{RULE_WORDS, RulePlan};
 use super::plan::{Input, Plan};
 use super::row::RowLayout;
 use super::score::HealthPlan;
+use crate::catalog::asset_type::RuleKind;
 use serde::{Deserialize, Serialize};
 
 /// Where the parts of a state are.
@@ -57,7 +58,7 @@ impl StateLayout {
     pub fn step(&self, plan: &Plan, state: &mut [i64], row: &[u64]) {
         let time = plan.rows.time(row);
         for (i, rule) in plan.rules.iter().enumerate() {
-            rule.step(&mut state[self.rule(i)], time, plan.input(row, rule.input));
+            rule.step(&mut state[self.rule(i)], time, plan.seen(row, rule));
         }
         for (i, rule) in plan.events.iter().enumerate() {
             let condition = plan.input(row, rule.input).is_some_and(|word| word != 0);
@@ -113,7 +114,7 @@ impl StateLayout {
         let time = plan.rows.time(row);
         let holds = |input| plan.input(row, input).is_some_and(|word| word != 0);
         let rests = (plan.rules.iter().enumerate())
-            .all(|(i, rule)| rule.rests(&state[self.rule(i)], time, plan.input(row, rule.input)))
+            .all(|(i, rule)| rule.rests(&state[self.rule(i)], time, plan.seen(row, rule)))
             && (plan.events.iter().enumerate())
                 .all(|(i, rule)| rule.rests(&state[self.event(i)], time, holds(rule.input)))
             && !plan.health.iter().flat_map(HealthPlan::held).any(|(_, input)| holds(input));
@@ -143,12 +144,24 @@ impl Plan {
         }
     }
 
+    /// What a threshold rule looks at: a value as of the row, or for an absence only one of the
+    /// row's own points.
+    fn seen(&self, row: &[u64], rule: &RulePlan) -> Option<u64> {
+        let seen = self.input(row, rule.input);
+        match (rule.kind, rule.input) {
+            (RuleKind::Absence, Input::Metric(slot)) => {
+                seen.filter(|_| self.rows.is_fresh(row, slot))
+            }
+            _ => seen,
+        }
+    }
+
     /// Whether the rules stay as they are when they look at a row; see [`StateLayout::resting`].
     pub(super) fn keeps(&self, resting: u64, row: &[u64]) -> bool {
         let holds = |input| self.input(row, input).is_some_and(|word| word != 0);
         let rules = self.rules.iter().enumerate().all(|(i, rule)| {
             let bits = resting >> (2 * i) & 3;
-            self.input(row, rule.input).is_none_or(|word| rule.keeps(bits, word))
+            self.seen(row, rule).is_none_or(|word| rule.keeps(bits, word))
         });
         let events = || {
             let bits = resting.checked_shr(2 * self.rules.len() as u32).unwrap_or(0);

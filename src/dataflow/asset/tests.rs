@@ -41,7 +41,9 @@ const DOCUMENT: &str = r#"{
     {"id": "temp_high", "metric": "temp", "levels": {
       "warning": {"op": "ge", "value": 210, "deadband": {"abs": 1}},
       "critical": {"op": "ge", "value": 212, "deadband": {"abs": 2}, "on_delay": "PT90S", "off_delay": "PT30S"}}},
-    {"id": "ratio_low", "expr": "ratio < 12", "levels": {"warning": {"off_delay": "PT10S"}}}],
+    {"id": "ratio_low", "expr": "ratio < 12", "levels": {"warning": {"off_delay": "PT10S"}}},
+    {"id": "temp_silent", "kind": "absence", "metric": "temp", "levels": {
+      "warning": {"on_delay": "PT30S"}, "critical": {"on_delay": "PT2M"}}}],
   "event_rules": [
     {"id": "hot", "when": "temp > 212", "event_type": "pump.hot", "severity": "critical", "cooldown": "PT3M",
      "message": "{{asset}} at {{metrics.temp|1}}"},
@@ -210,8 +212,36 @@ const SERIES: [(i64, f64); 7] =
     [(0, 208.0), (60, 212.4), (120, 212.8), (180, 213.0), (240, 210.4), (300, 209.9), (420, 208.0)];
 
 fn occurrences(said: &Said) -> Vec<&str> {
-    let critical = |key: &&String| key.starts_with("Occurrence") && key.contains("critical");
-    said.rows.keys().filter(critical).map(|key| key.split_once("since").unwrap().1).collect()
+    occurrences_of(said, "temp_high", "critical")
+}
+
+fn occurrences_of<'a>(said: &'a Said, rule: &str, level: &str) -> Vec<&'a str> {
+    let is_meant =
+        |key: &&String| key.starts_with("Occurrence") && key.contains(rule) && key.contains(level);
+    said.rows.keys().filter(is_meant).map(|key| key.split_once("since").unwrap().1).collect()
+}
+
+#[test]
+fn silence_begins_with_the_last_point_and_ends_with_the_next() {
+    let mut graph = Graph::new(DOCUMENT);
+    let mut feed = |time, temp: Option<f64>| {
+        graph.feed(&[(0, (time, [temp, Some(20.0)]))]);
+        occurrences_of(&graph.said, "temp_silent", "warning").join("; ")
+    };
+    // The asset's first row counts, though the metric is not in it.
+    assert_eq!(feed(0, None), "");
+    assert_eq!(feed(40, None), ": 0, raised: 30000000, condition_end: None, cleared: None }");
+    let first = ": 0, raised: 30000000, condition_end: Some(50000000), cleared: Some(50000000) }";
+    assert_eq!(feed(50, Some(200.0)), first);
+    assert_eq!(feed(79, Some(200.0)), first);
+    // Other metrics do not break the silence.
+    assert_eq!(feed(100, None), first);
+    let second = ": 79000000, raised: 109000000, condition_end: None, cleared: None }";
+    assert_eq!(feed(110, None), format!("{first}; {second}"));
+    // A late point ends it in time.
+    assert_eq!(feed(105, Some(200.0)), first);
+    // And a late point at the beginning ends the wait for the first one.
+    assert_eq!(feed(25, Some(200.0)), "");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::level::{self, Stay, Watch};
 use super::message::message;
 use super::rules::{Input, Rules};
 use super::segment::{Segment, row_at};
+use crate::catalog::asset_type::RuleKind;
 use std::collections::HashMap;
 
 const LEVELS: [&str; 3] = ["normal", "warning", "critical"];
@@ -18,7 +19,7 @@ pub(super) fn thresholds(
     until: i64,
 ) -> (Vec<Row>, Vec<Row>) {
     let (mut states, mut occurrences) = (Vec::new(), Vec::new());
-    let mut carried: HashMap<&str, level::State> = HashMap::new();
+    let mut carried: HashMap<(&str, RuleKind), level::State> = HashMap::new();
     for place in 0..segments.len() {
         let end = end(segments, place, until);
         let is_last = place + 1 == segments.len();
@@ -29,9 +30,13 @@ pub(super) fn thresholds(
                 Input::Metric(slot) => Some(&rules.layout.slots[*slot]),
                 Input::Expression(..) => None,
             };
-            let watch = Watch::new(&rule.levels, slot);
-            let values = series.look(input);
-            let state = before.remove(rule.id.as_str()).unwrap_or_default();
+            let watch = Watch::new(rule.kind, &rule.levels, slot);
+            let values = match (rule.kind, input) {
+                (RuleKind::Absence, Input::Metric(slot)) => series.own_usable(*slot),
+                _ => series.look(input),
+            };
+            let name = (rule.id.as_str(), rule.kind);
+            let state = before.remove(&name).unwrap_or_default();
             let (state, ended) = watch.follow(state, &series.times, &values, end);
             let mut stays = ended;
             if is_last {
@@ -39,7 +44,7 @@ pub(super) fn thresholds(
                 states.extend(threshold(asset, &rule.id, &state));
             }
             occurrences.extend(stays.iter().map(|stay| occurrence(asset, &rule.id, stay)));
-            carried.insert(&rule.id, state);
+            carried.insert(name, state);
         }
     }
     (states, occurrences)

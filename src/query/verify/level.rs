@@ -8,10 +8,12 @@
 //! | active | exit | pending off since t; normal at once without an off-delay |
 //! | pending off | not exit | active |
 //! | pending off | `out + off_delay <= t`, before the row at t | normal |
+//!
+//! An absence is pending on since each point, and the next one ends it.
 
 use super::series::number;
 use crate::catalog::Slot;
-use crate::catalog::asset_type::{Comparison, Level, Levels, Literal};
+use crate::catalog::asset_type::{Comparison, Level, Levels, Literal, RuleKind};
 use crate::model::Value;
 
 /// A stay at a level.
@@ -28,6 +30,7 @@ pub(super) struct Stay {
 /// The levels of a rule in one version of the document. `slot` is the metric's, when the rule
 /// watches one.
 pub(super) struct Watch<'a> {
+    kind: RuleKind,
     levels: [Option<&'a Level>; 2],
     slot: Option<&'a Slot>,
 }
@@ -58,11 +61,12 @@ enum Phase {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(levels: &'a Levels, slot: Option<&'a Slot>) -> Self {
-        Self { levels: [levels.warning.as_ref(), levels.critical.as_ref()], slot }
+    pub(super) fn new(kind: RuleKind, levels: &'a Levels, slot: Option<&'a Slot>) -> Self {
+        Self { kind, levels: [levels.warning.as_ref(), levels.critical.as_ref()], slot }
     }
 
-    /// Follows the rule through rows, and then up to `end` with what falls due without a row.
+    /// Follows the rule through rows, and then up to `end` with what falls due without a row. The
+    /// values of an absence are the rows' own points.
     /// Returns where it stands then, and the stays that ended.
     ///
     /// A level that the version does not have is at normal, whatever it was before.
@@ -81,13 +85,20 @@ impl<'a> Watch<'a> {
         }
         for (t, value) in times.iter().copied().zip(values) {
             self.advance(&mut state, t, &mut ended);
-            let Some(value) = value else { continue };
+            let is_first = state.normal_since.is_none();
+            if value.is_none() && !(is_first && self.kind == RuleKind::Absence) {
+                continue;
+            }
             state.normal_since.get_or_insert(t);
             let mut after = state.phases;
             for (phase, level) in after.iter_mut().zip(self.levels) {
-                if let Some(level) = level {
-                    *phase = look(level, self.slot, *phase, t, value);
-                }
+                *phase = match (self.kind, level, value) {
+                    (RuleKind::Absence, Some(_), _) => Phase::PendingOn { since: t },
+                    (RuleKind::Value, Some(level), Some(value)) => {
+                        look(level, self.slot, *phase, t, value)
+                    }
+                    _ => *phase,
+                };
             }
             self.change(&mut state, after, t, &mut ended);
         }

@@ -71,6 +71,13 @@ impl Series {
         (!point.quality.is_bad()).then_some(&point.value)
     }
 
+    /// The values of a metric's own points in all rows, unless they are bad.
+    pub(super) fn own_usable(&self, slot: usize) -> Vec<Option<Value>> {
+        let good = |point: &&Point| !point.quality.is_bad();
+        let values = self.own[slot].iter();
+        values.map(|own| own.as_ref().filter(good).map(|point| point.value.clone())).collect()
+    }
+
     /// The values of an expression in all rows.
     pub(super) fn evaluate(&mut self, source: &str, expr: &Compiled) -> Vec<Option<Value>> {
         let rows = self.times.len();

@@ -3,7 +3,7 @@
 
 use super::level::{State, Stay, Watch};
 use super::{Finding, Report, event};
-use crate::catalog::asset_type::{EventRule, Levels};
+use crate::catalog::asset_type::{EventRule, Levels, RuleKind};
 use crate::dataflow::asset::{Changes, Names, Plan, TypeState};
 use crate::historian::{Historian, Options};
 use crate::model::{
@@ -43,7 +43,9 @@ const DOCUMENT: &str = r#"{
       "critical": {"op": "ge", "value": 212, "deadband": {"abs": 2}, "on_delay": "PT40S", "off_delay": "PT30S"}}},
     {"id": "flow_low", "metric": "flow", "levels": {"critical": {"op": "lt", "value": 12, "deadband": {"pct_of_value": 10}}}},
     {"id": "stuck", "metric": "mode", "levels": {"warning": {"op": "eq", "value": "7"}}},
-    {"id": "ratio_low", "expr": "ratio < 15", "levels": {"warning": {"off_delay": "PT10S"}}}],
+    {"id": "ratio_low", "expr": "ratio < 15", "levels": {"warning": {"off_delay": "PT10S"}}},
+    {"id": "flow_silent", "kind": "absence", "metric": "flow", "levels": {
+      "warning": {"on_delay": "PT25S"}, "critical": {"on_delay": "PT1M"}}}],
   "event_rules": [
     {"id": "hot", "when": "temp > 212", "event_type": "pump.hot", "severity": "critical", "cooldown": "PT3M",
      "message": "{{asset}} at {{metrics.temp|1}} in {{ mode }}, {{nothing}} {{"},
@@ -339,7 +341,7 @@ fn check_level(points: &[(i64, f64)], state: Option<(usize, i64, i64)>, expected
     .unwrap();
     let times: Vec<i64> = points.iter().map(|(t, _)| t * SECOND).collect();
     let values: Vec<Option<Value>> = points.iter().map(|(_, v)| Some(Value::Double(*v))).collect();
-    let watch = Watch::new(&levels, None);
+    let watch = Watch::new(RuleKind::Value, &levels, None);
     let (last, mut stays) = watch.follow(State::default(), &times, &values, i64::MIN);
     stays.extend(watch.open(&last));
     assert_eq!((last.shown(), &*stays), (state, expected));
