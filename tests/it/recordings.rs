@@ -6,6 +6,7 @@ use arrow::array::{
 };
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 use parquet::arrow::ArrowWriter;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,22 @@ pub struct Row {
     flow: Option<f64>,
     starts: Option<i64>,
     state: Option<&'static str>,
+}
+
+impl Row {
+    /// The row as a message of its device.
+    pub fn message(&self) -> Value {
+        json!({
+            "deviceId": self.device,
+            "timestamp": self.seconds,
+            "metrics": {
+                "TEMP": self.temperature,
+                "FLOW": self.flow,
+                "STARTS": self.starts,
+                "STATE": self.state,
+            },
+        })
+    }
 }
 
 /// Ten minutes of two pumps, in order of time.

@@ -109,6 +109,33 @@ fn all_forms_of_a_recording_give_the_same_views() {
     exports::assert_same(&first, &merged, "two files");
 }
 
+#[tokio::test]
+async fn what_is_replayed_and_what_is_sent_live_end_in_the_same_views() {
+    let (replayed, live) = (Plant::new(), Plant::new());
+    let file = replayed.path("recording.csv");
+    let seconds = |times: Vec<i64>| -> ArrayRef { Arc::new(TimestampSecondArray::from(times)) };
+    csv(&wide(&recording(), ["time", "device"], |s| s, seconds), &file, b',');
+    let catalog = replayed.catalog();
+    replayed.run(&["replay", "--speed", "max", "--catalog", text(&catalog), text(&file)]).expect(0);
+    let server = live.serve();
+    // Each in the order of time, but one device after the other: half of it comes late.
+    let (one, two): (Vec<Row>, Vec<Row>) =
+        recording().into_iter().partition(|row| row.device == "PUMP-1");
+    for rows in one.chunks(7).chain(two.chunks(11)) {
+        server.ingest(rows.iter().map(Row::message).collect()).await;
+    }
+    // From here on the clock of both is the wall clock.
+    let (left, right) = (replayed.serve(), server);
+    let (mut left, mut right) = (left.all_views().await, right.all_views().await);
+    for views in [&mut left, &mut right] {
+        views.retain(|(name, _)| VIEWS.contains(&name.as_str()));
+    }
+    for ((name, left), (_, right)) in left.iter().zip(&right) {
+        assert_eq!(left, right, "{name}");
+    }
+    assert_eq!(left.len(), VIEWS.len());
+}
+
 #[test]
 fn the_recording_that_ships_is_verified_and_exported() {
     let plant = Plant::new();
