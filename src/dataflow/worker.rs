@@ -107,7 +107,9 @@ fn drive(
                 Err(TryRecvError::Disconnected) => ended = true,
             }
         }
-        step(worker, taken == 0, doors, &outlet)?;
+        // Nobody wakes a worker that has seen the end: nothing is left to be done but this loop.
+        let is_done = ended && frontier.is_past_all(&probe);
+        step(worker, taken == 0 && !is_done, doors, &outlet)?;
         frontier.tell(&probe)?;
     }
     inputs.close();
