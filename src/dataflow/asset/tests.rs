@@ -3,7 +3,7 @@
 
 use super::{Changes, Era, Eras, Names, Plan, TypeState};
 use crate::catalog::asset_type::AssetType;
-use crate::model::{Change, Rows, Table, TypeId, mask_words};
+use crate::model::{Change, Rows, Table, TypeId, Window, mask_words};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -441,6 +441,18 @@ fn what_is_pending_happens_when_time_passes() {
     graph.feed(&[(0, (30, [Some(200.0), Some(20.0)]))]);
     assert_eq!((level(&graph), dry(&graph)), (0, 0));
     assert_eq!(occurrences(&graph.said), [""; 0]);
+}
+
+#[test]
+fn a_version_that_waits_longer_makes_windows_provisional_again() {
+    let mut graph = Graph::new(DOCUMENT);
+    graph.feed(&[(0, (0, [Some(200.0), None])), (0, (61, [Some(200.0), None]))]);
+    let status = |graph: &Graph| graph.said.tables[&(Table::Rollups(Window::Minute), 0, 0)][0];
+    assert_eq!(status(&graph), 1);
+    graph.publish(&DOCUMENT.replace("PT0S", "PT2M"), 2, 62);
+    assert_eq!(status(&graph), 0);
+    graph.feed(&[(0, (180, [Some(200.0), None]))]);
+    assert_eq!(status(&graph), 1);
 }
 
 #[test]

@@ -71,6 +71,12 @@ impl Series {
         (!point.quality.is_bad()).then_some(&point.value)
     }
 
+    /// The time of the newest row that has a point of its own.
+    pub(super) fn heard(&self) -> Option<i64> {
+        let has_point = |row: &usize| self.own.iter().any(|points| points[*row].is_some());
+        (0..self.times.len()).rev().find(has_point).map(|row| self.times[row])
+    }
+
     /// The values of an expression in all rows.
     pub(super) fn evaluate(&mut self, source: &str, expr: &Compiled) -> Vec<Option<Value>> {
         let rows = self.times.len();
