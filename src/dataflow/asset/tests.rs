@@ -444,6 +444,19 @@ fn what_is_pending_happens_when_time_passes() {
 }
 
 #[test]
+fn a_late_point_is_what_the_version_of_its_time_has_its_metric_as() {
+    let whole = DOCUMENT.replace(r#""flow": {}"#, r#""flow": {"type": "integer"}"#);
+    let mut graph = Graph::new(&whole);
+    graph.feed(&[(0, (0, [Some(200.0), None]))]);
+    graph.feed(&[(0, (100, [Some(200.0), None]))]);
+    graph.publish(DOCUMENT, 2, 200);
+    graph.feed(&[(0, (210, [Some(200.0), None]))]);
+    graph.feed(&[(0, (20, [None, Some(9.0)]))]);
+    let dry = |row: &&String| row.contains("pump.dry") && row.contains("event_time: 80000000");
+    assert_eq!(graph.said.rows.keys().filter(dry).count(), 1, "{:?}", graph.said.rows);
+}
+
+#[test]
 fn a_version_that_waits_longer_makes_windows_provisional_again() {
     let mut graph = Graph::new(DOCUMENT);
     graph.feed(&[(0, (0, [Some(200.0), None])), (0, (61, [Some(200.0), None]))]);
