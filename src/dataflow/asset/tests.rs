@@ -444,6 +444,24 @@ fn what_is_pending_happens_when_time_passes() {
 }
 
 #[test]
+fn a_late_row_is_told_of_by_an_event_that_waited_behind_it() {
+    let says = r#""event_type": "pump.dry", "message": "{{metrics.temp|1}}""#;
+    let document = DOCUMENT.replace(r#""event_type": "pump.dry""#, says);
+    for by_time in [false, true] {
+        let mut graph = Graph::new(&document);
+        graph.feed(&[(0, (0, [Some(200.0), Some(10.0)]))]);
+        if by_time {
+            graph.tick(60);
+        }
+        graph.feed(&[(0, (70, [Some(201.0), None]))]);
+        graph.feed(&[(0, (50, [Some(205.0), None]))]);
+        let dry = graph.said.rows.keys().filter(|row| row.contains("pump.dry"));
+        let dry: Vec<_> = dry.collect();
+        assert!(dry.len() == 1 && dry[0].contains("\"205.0\""), "by time {by_time}: {dry:?}");
+    }
+}
+
+#[test]
 fn a_late_point_is_what_the_version_of_its_time_has_its_metric_as() {
     let whole = DOCUMENT.replace(r#""flow": {}"#, r#""flow": {"type": "integer"}"#);
     let mut graph = Graph::new(&whole);
