@@ -5,7 +5,7 @@ use super::capture::Dated;
 use super::catalog::{News, NewsUpdate, document_error, read};
 use super::checkpoint::{self, PIECE_BYTES, Piece, Saver, Share};
 use super::fleet::{Health, Threshold};
-use super::rows::{AssetRows, ByAsset, append};
+use super::rows::{AssetRows, ByAsset, append, by_message};
 use crate::catalog::asset_type::AssetType;
 use crate::model::{Change, Document, Epoch, ErrorRow, Rows, Timestamp, TypeId};
 use differential_dataflow::{AsCollection, VecCollection};
@@ -290,6 +290,7 @@ impl Assessor {
                 && assets.error.is_none()
                 && let Some(state) = &mut assets.state
             {
+                let rows = by_message(rows);
                 state.save_touched(&rows.assets);
                 state.apply(rows, &self.names, &mut changes);
             }

@@ -4,7 +4,7 @@ mod checkpoint;
 mod support;
 
 use super::*;
-use crate::model::{Change, Epoch, Kind, Outcome, Output};
+use crate::model::{Change, DataType, Epoch, Kind, Outcome, Output, Table, Value};
 use std::time::{Duration, Instant};
 use support::{Plant, consolidated, points, run};
 
@@ -23,6 +23,39 @@ fn any_number_of_workers_says_the_same() {
         let expected = plant.expected;
         assert!(expected.len() > 30, "seed {seed} makes too little");
         assert_eq!(points(&one), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn of_two_points_at_one_time_the_message_that_came_last_counts() {
+    let asset_type = r#"{"apiVersion":"assets/v1","kind":"AssetTypeProfile","metadata":{"key":"t"},"metric_definitions":{"x":{}}}"#;
+    let device_type = r#"{"apiVersion":"devices/v1","kind":"DeviceTypeProfile","metadata":{"key":"box"},"extraction_rules":[]}"#;
+    let mut only = frame(7);
+    only.documents = vec![
+        document(Kind::AssetTypes, "t", 0, 1, Some(asset_type)),
+        document(Kind::DeviceTypes, "box", 0, 1, Some(device_type)),
+        document(Kind::Assets, "a", 0, 1, Some(r#"{"key":"a","asset_type":"t"}"#)),
+    ];
+    for (id, device) in ["d", "e"].into_iter().enumerate() {
+        let body = format!(r#"{{"key":"{device}","device_type":"box"}}"#);
+        only.documents.push(document(Kind::Devices, device, id as u32, 1, Some(&body)));
+        let body = format!(r#"{{"device":"{device}","asset":"a"}}"#);
+        let key = format!("{device}->a");
+        only.documents.push(document(Kind::Links, &key, id as u32, 1, Some(&body)));
+    }
+    // Devices of different types have batches of their own, in whatever order.
+    let point = |value: f64| [(0, Value::Double(value))];
+    only.batches = vec![
+        batch(&[("x", DataType::Double)], &[("d", 5, 1, &point(1.0))]),
+        batch(&[("x", DataType::Double), ("y", DataType::Bool)], &[("e", 5, 0, &point(2.0))]),
+    ];
+    for workers in [1, 2] {
+        let outputs = run(workers, std::slice::from_ref(&only));
+        let latest = outputs.iter().find_map(|output| match output {
+            Output::Change(_, Change::Upserts(u)) if u.table == Table::Latest => Some(u.words[0]),
+            _ => None,
+        });
+        assert_eq!(latest.map(f64::from_bits), Some(1.0), "{workers} workers");
     }
 }
 
