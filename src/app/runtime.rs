@@ -20,7 +20,7 @@ use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
 use crate::model::{Epoch, Frame, NewDocument, Timestamp};
 use crate::query::{self, Query};
-use crate::views::{self, Views};
+use crate::views::{self, Restored, Views};
 use anyhow::{Context, anyhow, bail};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -140,7 +140,9 @@ impl Runtime {
             (Arc::new(Wanted::default()), crossbeam_channel::bounded(1));
         let saver = Saver { wanted: Arc::clone(&wanted), images };
         let (to_views, to_archive) = (views.clone(), Arc::clone(&historian));
-        let feeds = Feeds { views: to_views, historian: to_archive, restored, saver };
+        let removed = restored.iter().flat_map(|views: &Restored| views.removed().keys().copied());
+        let removed = removed.collect();
+        let feeds = Feeds { views: to_views, historian: to_archive, restored, saver, removed };
         let hub = hub::start(outputs, feeds, shutdown.clone()).context("start the hub")?;
 
         let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));

@@ -22,9 +22,10 @@ impl ViewSource for LiveViews {
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        let taken = self.0.clocked_snapshot(names, &Filter::default());
-        let (epoch, clock, views) = taken.map_err(|error| error.to_string())?;
-        Ok(Contents { epoch, clock, views })
+        let taken = self.0.whole_snapshot(names, &Filter::default());
+        let taken = taken.map_err(|error| error.to_string())?;
+        let removed = taken.removed.values().cloned().collect();
+        Ok(Contents { epoch: taken.epoch, clock: taken.clock, removed, views: taken.views })
     }
 }
 

@@ -18,11 +18,17 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Assets by id, each with its key and the epoch at which it was removed last. Rows of that epoch
+/// and later ones are of the asset that came after it under the same key.
+pub type Removed = BTreeMap<u32, (Arc<str>, Epoch)>;
+
 /// What every view holds.
 pub(super) struct State {
     pub epoch: Epoch,
     /// The source's clock.
     pub clock: Timestamp,
+    /// Assets that were removed, whether they came again or not.
+    pub removed: Arc<Removed>,
     pub names: Arc<Names>,
     pub wide: BTreeMap<(Table, TypeId), WideTable>,
     limits: Limits,
@@ -42,6 +48,7 @@ impl State {
         Self {
             epoch: Epoch::default(),
             clock: Timestamp::MIN,
+            removed: Arc::default(),
             names: Arc::default(),
             wide: BTreeMap::new(),
             limits,
@@ -91,6 +98,7 @@ impl State {
         Ok(Image {
             epoch: self.epoch,
             clock: self.clock,
+            removed: Arc::clone(&self.removed),
             names: Arc::clone(&self.names),
             wide: wide.collect(),
             small: bincode::serialize(&small)?,
@@ -113,6 +121,7 @@ impl State {
         Ok(Self {
             epoch: image.epoch,
             clock: image.clock,
+            removed: image.removed,
             names,
             wide,
             events,
@@ -234,6 +243,8 @@ impl State {
 
     /// Forgets the rows of assets.
     fn remove(&mut self, assets: &[(u32, Arc<str>)]) {
+        let removed = Arc::make_mut(&mut self.removed);
+        removed.extend(assets.iter().map(|(id, key)| (*id, (Arc::clone(key), self.epoch))));
         let is_gone = |key: &Arc<str>| assets.iter().any(|(_, gone)| gone == key);
         for wide in self.wide.values_mut() {
             wide.remove(|(asset, _)| assets.iter().any(|(gone, _)| gone == asset));

@@ -40,7 +40,7 @@ pub(in crate::query) async fn verify(
     let files = snapshot.clone();
     let checked = tokio::task::spawn_blocking(move || files.check_files()).await;
     checked.map_err(Error::failed)?.map_err(Error::failed)?;
-    let Contents { epoch, clock, views } = contents;
+    let Contents { epoch, clock, removed, views } = contents;
     let contents: HashMap<&str, Vec<RecordBatch>> = names.iter().copied().zip(views).collect();
 
     let mut sides: Vec<Option<Result<Side, String>>> = Vec::new();
@@ -54,7 +54,7 @@ pub(in crate::query) async fn verify(
             side.skip(asset);
         }
     }
-    let mut reader = Reader::new(context, plant);
+    let mut reader = Reader::new(context, plant, removed);
     let assets = reader.assets().await?;
     for some in assets.chunks(ASSETS_AT_ONCE) {
         for (asset, points) in reader.read(some).await? {
