@@ -84,6 +84,11 @@ impl Graph {
 
     /// Feeds `(asset, row)` as one epoch.
     fn feed(&mut self, input: &[(u32, Row)]) -> Changes {
+        self.feed_with(0, input)
+    }
+
+    /// Feeds rows of this quality.
+    fn feed_with(&mut self, quality: u32, input: &[(u32, Row)]) -> Changes {
         let mut rows = Rows::new(TypeId(3), self.slots);
         for (i, (asset, (time, values))) in input.iter().enumerate() {
             rows.assets.push(*asset);
@@ -94,7 +99,7 @@ impl Graph {
             for (slot, value) in values.iter().chain([&None]).enumerate().take(self.slots) {
                 mask[0] |= u64::from(value.is_some()) << slot;
                 rows.words.push(value.unwrap_or_default().to_bits());
-                rows.quality.push(0);
+                rows.quality.push(if value.is_some() { quality } else { 0 });
             }
             rows.fresh.extend(mask);
         }
@@ -243,6 +248,24 @@ fn a_correction_that_changes_no_level_says_nothing_of_levels() {
     assert_eq!(changes.list.iter().filter(levels).count(), 0, "{changes:?}");
     let changes = graph.feed(&[(0, (240, [Some(212.6), None]))]);
     assert!(changes.list.iter().all(|c| matches!(c, Change::Outcomes(_))), "{changes:?}");
+}
+
+#[test]
+fn a_correction_that_leaves_nothing_to_evaluate_takes_the_level_back() {
+    let mut graph = Graph::new(DOCUMENT);
+    let rows = [(0, (0, [Some(213.0), None])), (1, (0, [Some(213.0), None]))];
+    graph.feed(&rows);
+    let level = |graph: &Graph, asset| graph.said.tables[&(Table::Thresholds, asset, 0)].clone();
+    let before = level(&graph, 1);
+    let changes = graph.feed_with(0x8000_0000, &rows[..1]);
+    for change in &changes.list {
+        if let Change::Upserts(upserts) = change {
+            assert_eq!(upserts.words.len(), upserts.assets.len() * upserts.stride, "{upserts:?}");
+        }
+    }
+    assert_eq!(level(&graph, 0)[..3], [0, i64::MIN as u64, 0]);
+    assert_eq!(level(&graph, 1), before);
+    assert!(graph.said.fleet.keys().all(|place| !place.contains(", 0)")), "{:?}", graph.said.fleet);
 }
 
 #[test]
