@@ -31,3 +31,4 @@ mod schemas;
 mod browser;
 mod compose;
 mod random;
+mod oracle;
