@@ -10,11 +10,10 @@ use super::shapes::SHAPES;
 use crate::model::Document;
 use crate::query::error::Error;
 use crate::query::limits::Limits;
-use crate::query::session::{self, Tables};
+use crate::query::session::{self, Environment, Tables};
 use crate::query::source::Contents;
 use crate::query::telemetry;
 use arrow::array::RecordBatch;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ const ASSETS_AT_ONCE: usize = 200;
 /// current documents of the other kinds.
 pub(in crate::query) async fn verify(
     tables: &Tables,
-    env: &RuntimeEnv,
+    env: &Environment,
     limits: &Limits,
     documents: &[Document],
 ) -> Result<Report, Error> {
