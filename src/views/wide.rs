@@ -145,6 +145,10 @@ impl WideTable {
                 self.chunks.pop();
             }
         }
+        // What was made for many more rows is given back.
+        if self.slots.capacity() > 4 * self.slots.len() {
+            self.slots.shrink_to(2 * self.slots.len());
+        }
     }
 
     fn replace(&mut self, slot: usize, key: Key, words: &[u64]) -> usize {

@@ -457,6 +457,50 @@ fn a_removed_asset_leaves_the_fleet_and_may_begin_anew() {
 }
 
 #[test]
+fn the_place_of_a_removed_asset_is_taken_by_the_next_one() {
+    let row = (0, [Some(213.0), Some(10.0)]);
+    let (mut graph, mut other) = (Graph::new(DOCUMENT), Graph::new(DOCUMENT));
+    let remove = |graph: &mut Graph| {
+        let mut changes = Changes::default();
+        graph.state.save_touched(&[0]);
+        graph.state.remove(0, &graph.names, &mut changes);
+        graph.said.fold(&changes);
+    };
+    let saved = |graph: &mut Graph| {
+        let mut ids = Vec::new();
+        while let Some(id) = graph.state.save_next(&mut Vec::new()) {
+            ids.push(id);
+        }
+        ids
+    };
+    graph.feed(&[(0, row), (1, row)]);
+    // A save that is under way has both of them, one that begins now the other one.
+    graph.state.begin_save();
+    remove(&mut graph);
+    assert_eq!(saved(&mut graph), [0, 1]);
+    graph.state.begin_save();
+    assert_eq!(saved(&mut graph), [1]);
+    graph.publish(&DOCUMENT.replace("\"value\": 212", "\"value\": 211"), 2, 5);
+    graph.feed(&[(2, (10, row.1))]);
+    graph.state.begin_save();
+    assert_eq!(saved(&mut graph), [2, 1]);
+    // What is said of the new one is what is said of it in a plant that never had the old one.
+    other.feed(&[(1, row)]);
+    other.publish(&DOCUMENT.replace("\"value\": 212", "\"value\": 211"), 2, 5);
+    other.feed(&[(2, (10, row.1))]);
+    for graph in [&mut graph, &mut other] {
+        graph.tick(500);
+    }
+    let of = |graph: &Graph, asset| -> Vec<(Table, i64, Vec<u64>)> {
+        let rows = graph.said.tables.iter().filter(|((_, id, _), _)| *id == asset);
+        rows.map(|((table, _, start), words)| (*table, *start, words.clone())).collect()
+    };
+    for asset in [1, 2] {
+        assert_eq!(of(&graph, asset), of(&other, asset));
+    }
+}
+
+#[test]
 fn a_state_that_is_saved_while_rows_come_is_that_of_one_moment() {
     for seed in 0..60 {
         let mut random = Random(seed);
