@@ -35,6 +35,8 @@ pub(super) struct State {
     dead_letters: DeadLetters,
     catalog: BTreeMap<Kind, Documents>,
     outcomes: VecDeque<(Epoch, Vec<Outcome>)>,
+    /// How many there are in all of these epochs.
+    kept_outcomes: usize,
 }
 
 impl State {
@@ -54,6 +56,7 @@ impl State {
             dead_letters: DeadLetters::default(),
             catalog: Kind::ALL.into_iter().map(|kind| (kind, Documents::default())).collect(),
             outcomes: VecDeque::new(),
+            kept_outcomes: 0,
         }
     }
 
@@ -288,12 +291,17 @@ impl State {
     }
 
     fn keep_outcomes(&mut self, outcomes: Vec<Outcome>) {
+        self.kept_outcomes += outcomes.len();
         match self.outcomes.back_mut() {
             Some((epoch, kept)) if *epoch == self.epoch => kept.extend(outcomes),
             _ => self.outcomes.push_back((self.epoch, outcomes)),
         }
-        while self.outcomes.len() > self.limits.outcome_epochs {
-            self.outcomes.pop_front();
+        let limits = &self.limits;
+        while self.outcomes.len() > limits.outcome_epochs
+            || (self.kept_outcomes > limits.outcomes && self.outcomes.len() > 1)
+        {
+            let oldest = self.outcomes.pop_front();
+            self.kept_outcomes -= oldest.map_or(0, |(_, outcomes)| outcomes.len());
         }
     }
 }
