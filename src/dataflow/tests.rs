@@ -195,6 +195,32 @@ fn a_slow_receiver_holds_the_frames_back() {
 }
 
 #[test]
+fn an_engine_tells_what_its_assets_take() {
+    let (frames_tx, frames_rx) = crossbeam_channel::unbounded();
+    let (outputs_tx, outputs_rx) = crossbeam_channel::unbounded();
+    let engine = Engine::start(2, frames_rx, outputs_tx).unwrap();
+    let (mut plant, meter) = (Plant::new(7), engine.meter());
+    let (mut sent, deadline) = (0, Instant::now() + Duration::from_secs(60));
+    // Frames have rows of assets sooner or later; each is measured after the next one at the latest.
+    while meter.assets().series == 0 {
+        let frame = plant.frame();
+        let (epoch, bytes) = (frame.epoch, frame.bytes() as u64);
+        frames_tx.send(frame).unwrap();
+        sent += bytes;
+        while outputs_rx.recv().unwrap() != Output::Frontier(Epoch(epoch.0 + 1)) {}
+        assert!(Instant::now() < deadline, "nothing is measured");
+    }
+    while meter.finished_bytes() < sent {
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(Instant::now() < deadline, "frames are never finished");
+    }
+    drop(frames_tx);
+    engine.join().unwrap();
+    assert_eq!(meter.finished_bytes(), sent);
+    assert!(meter.assets().total() > meter.assets().series);
+}
+
+#[test]
 fn an_idle_engine_does_nothing() {
     let (frames_tx, frames_rx) = crossbeam_channel::unbounded();
     let (outputs_tx, outputs_rx) = crossbeam_channel::unbounded();
@@ -210,6 +236,8 @@ fn an_idle_engine_does_nothing() {
     // The last echoes of progress die away, then nothing may run any more.
     let (mut before, deadline) = (activations(), Instant::now() + Duration::from_secs(20));
     loop {
+        // Whoever asks what it holds does not wake it.
+        engine.meter().assets();
         std::thread::sleep(Duration::from_millis(200));
         let now = activations();
         if now == before {

@@ -55,6 +55,17 @@ pub struct ViewInfo {
     pub bytes: usize,
 }
 
+/// What the views hold, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The tables that have a row for each asset, and for its windows.
+    pub wide: usize,
+    /// All other views.
+    pub small: usize,
+    /// What waits for subscribers. What several wait for counts for each.
+    pub queued: usize,
+}
+
 impl Views {
     /// Empty views at epoch 0.
     pub fn new(limits: Limits) -> Self {
@@ -156,6 +167,14 @@ impl Views {
             });
         }
         infos
+    }
+
+    /// About how many bytes they take.
+    pub fn held(&self) -> Held {
+        let state = self.read();
+        let registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let (wide, small) = state.bytes();
+        Held { wide, small, queued: registry.bytes() }
     }
 
     /// The rows of several views that the filter keeps, all at one epoch. A view without rows has

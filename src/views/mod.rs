@@ -30,7 +30,7 @@ mod tests;
 
 pub use error::Error;
 pub use filter::{Envelope, Filter};
-pub use handle::{ViewInfo, Views};
+pub use handle::{Held, ViewInfo, Views};
 pub use image::{Image, Restored};
 pub use limits::{Limits, SlowConsumer};
 pub use series::{

@@ -129,6 +129,14 @@ impl State {
         })
     }
 
+    /// About how many bytes the wide tables take, and the small views.
+    pub fn bytes(&self) -> (usize, usize) {
+        let wide = self.wide.values().map(WideTable::bytes).sum();
+        let small = View::ALL.into_iter().filter_map(|view| self.small(view));
+        let outcomes = self.kept_outcomes * size_of::<Outcome>();
+        (wide, small.map(|small| small.bytes()).sum::<usize>() + outcomes)
+    }
+
     /// What became of messages, in order of ordinals; nothing for epochs that are too old.
     pub fn outcomes(&self, epoch: Epoch, messages: Range<u32>) -> Vec<Outcome> {
         let found = self.outcomes.binary_search_by_key(&epoch, |(epoch, _)| *epoch);

@@ -20,6 +20,7 @@ mod conservation;
 mod fold;
 mod live;
 mod socket;
+mod budget;
 mod catalog;
 mod check;
 mod exports;

@@ -72,6 +72,16 @@ impl TypeState {
         }
     }
 
+    /// The bytes that the assets share.
+    pub(super) fn shared_bytes(&self) -> usize {
+        let spans = self.spans.iter().chain(&self.spare);
+        let touched: usize = spans.map(|span| span.touched.capacity() * 8).sum();
+        let spans = (self.spans.capacity() + self.spare.capacity()) * size_of::<Span>();
+        let indexes = self.index.capacity() + self.opened.capacity() + self.vacant.capacity();
+        let alarms = self.alarms.capacity() * size_of::<(i64, u32)>();
+        spans + touched + self.staged.capacity() * 8 + indexes * 4 + alarms
+    }
+
     /// Takes all rows of one epoch, in the order of their arrival, and says what changed.
     pub fn apply(&mut self, rows: Rows, names: &Names, out: &mut Changes) {
         self.place(rows, out);

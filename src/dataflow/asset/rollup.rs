@@ -33,6 +33,15 @@ struct OpenWindow {
 }
 
 impl Windows {
+    /// The bytes that they take.
+    pub fn bytes(&self) -> usize {
+        let words = self.open.iter().map(|open| {
+            open.words.capacity() + open.folded.as_ref().map_or(0, |folded| folded.capacity())
+        });
+        let open = self.open.capacity() * size_of::<OpenWindow>();
+        size_of::<Self>() + open + words.sum::<usize>() * 8
+    }
+
     /// Adds the fresh points of an appended row.
     pub fn append(&mut self, plan: &Plan, window: Window, row: &[u64]) {
         let time = plan.rows.time(row);

@@ -58,6 +58,11 @@ pub struct Steps {
 }
 
 impl StateLog {
+    /// The bytes that it takes beside itself.
+    pub fn bytes(&self) -> usize {
+        self.words.capacity() * 8
+    }
+
     /// The state after the newest row; `None` before the first change.
     pub fn last(&self, layout: &StateLayout) -> Option<&[i64]> {
         let start = self.words.len().checked_sub(layout.width)?;

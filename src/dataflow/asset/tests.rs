@@ -1,7 +1,7 @@
 //! The oracle here is the state machine itself on the ordered series: whatever the order of
 //! arrival, the duplicates, the corrections and the batch borders, the same must come out.
 
-use super::{Changes, Era, Eras, Names, Plan, TypeState};
+use super::{Changes, Era, Eras, Held, Names, Plan, TypeState};
 use crate::catalog::asset_type::AssetType;
 use crate::model::{Change, Rows, Table, TypeId, mask_words};
 use std::collections::BTreeMap;
@@ -498,6 +498,43 @@ fn the_place_of_a_removed_asset_is_taken_by_the_next_one() {
     for asset in [1, 2] {
         assert_eq!(of(&graph, asset), of(&other, asset));
     }
+}
+
+#[test]
+fn what_assets_take_is_measured_in_parts_and_goes_with_them() {
+    let mut graph = Graph::new(DOCUMENT);
+    (0..500).for_each(|id| graph.names.insert(id, format!("pump-{id}").into()));
+    let measured = |graph: &Graph, most: usize| {
+        let (mut held, mut next) = (Held::default(), Some(0));
+        while let Some(from) = next {
+            next = graph.state.measure(from, most, &mut held);
+        }
+        held
+    };
+    let empty = measured(&graph, 1);
+    assert_eq!((empty.series, empty.rules, empty.windows), (0, 0, 0));
+    let tick = |graph: &mut Graph, times: std::ops::Range<i64>| {
+        for time in times {
+            let temp = 205.0 + (time % 10) as f64;
+            let rows = (0..500).map(|id| (id, (time * 30, [Some(temp), Some(17.0)])));
+            graph.feed(&rows.collect::<Vec<_>>());
+        }
+    };
+    tick(&mut graph, 0..2);
+    let few = measured(&graph, 7);
+    assert_eq!(few, measured(&graph, usize::MAX / 2), "however many at once");
+    assert!(few.series > 0 && few.rules > 0 && few.windows > 0 && few.rows > 0, "{few:?}");
+    tick(&mut graph, 2..100);
+    let many = measured(&graph, 100);
+    // An hour of rows is kept, of 8 words at the least.
+    assert!(many.series >= 500 * 100 * 64 && many.rules > few.rules, "{few:?} {many:?}");
+    let mut changes = Changes::default();
+    (0..500).for_each(|id| graph.state.remove(id, &graph.names, &mut changes));
+    let gone = measured(&graph, 100);
+    assert!(gone.total() * 10 < many.total(), "{many:?} {gone:?}");
+    tick(&mut graph, 0..100);
+    let again = measured(&graph, 100);
+    assert!(again.total() < many.total() / 10 * 11, "places are used again: {many:?} {again:?}");
 }
 
 #[test]
