@@ -88,6 +88,7 @@ fn open(data: &Path, checkpoint_every: Option<Duration>) -> Runtime {
         live: false,
         database: None,
         checkpoint_every,
+        memory: 16 << 30,
     };
     Runtime::open(&settings).unwrap()
 }

@@ -35,7 +35,8 @@ impl ViewSource for NoViews {
     }
 
     fn snapshot(&self, _names: &[&str]) -> Result<Contents, String> {
-        Ok(Contents { epoch: Epoch(1), clock: Timestamp::MIN, views: Vec::new() })
+        let (removed, views) = Default::default();
+        Ok(Contents { epoch: Epoch(1), clock: Timestamp::MIN, removed, views })
     }
 }
 

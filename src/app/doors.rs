@@ -2,14 +2,16 @@
 
 use super::intake::{Form, Intake, documents, refused};
 use super::runtime::Runtime;
+use crate::base::memory::Usage;
 use crate::catalog::{Problem, parse_yaml};
 use crate::ingest::commit::{CommitError, State};
 use crate::ingest::format::json::Framing;
 use crate::model::{Kind, NewDocument, Timestamp};
 use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
 use crate::serve::{
-    Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus,
-    IngestAnswer, JsonForm, ListedParameter, ListedQuery, Report, Rows, StoredDocument, ViewReport,
+    BodyRoom, Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health,
+    HealthStatus, IngestAnswer, JsonForm, ListedParameter, ListedQuery, Report, Rows,
+    StoredDocument, ViewReport,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -54,6 +56,10 @@ impl RuntimeDoors {
 
 #[async_trait]
 impl Doors for RuntimeDoors {
+    fn begin_ingest(&self) -> Result<Box<dyn BodyRoom>, DoorError> {
+        Ok(Box::new(self.intake.read()?))
+    }
+
     async fn ingest_json(&self, body: Bytes, form: JsonForm) -> Result<IngestAnswer, DoorError> {
         let framing = match form {
             JsonForm::Json => Framing::Detect,
@@ -173,8 +179,12 @@ impl Doors for RuntimeDoors {
             State::Poisoned(reason) => Some(reason.to_string()),
             State::Closed => Some(CommitError::Closed.to_string()),
         };
-        let failure = self.runtime.failure().or_else(refusing);
+        let no_memory = || self.runtime.memory.check().err().map(|refused| refused.to_string());
+        let failure = self.runtime.failure().or_else(refusing).or_else(no_memory);
+        let Usage { used, budget, .. } = self.runtime.memory.usage();
         let details = [
+            ("memory_used", used.into()),
+            ("memory_budget", budget.into()),
             ("durable_epoch", self.runtime.committer.durable_epoch().0.into()),
             ("archived_epoch", self.runtime.historian.archived_epoch().0.into()),
             ("failure", failure.clone().into()),

@@ -2,6 +2,7 @@
 
 use super::directory::Devices;
 use super::runtime::Runtime;
+use crate::base::memory::{Admitted, Budget, Usage};
 use crate::base::shutdown::Shutdown;
 use crate::ingest::commit::{Answer, Committer, Submission};
 use crate::ingest::file::{Replay, Step};
@@ -19,12 +20,17 @@ use std::time::{Duration, Instant};
 const STEPS_IN_FLIGHT: usize = 64;
 /// Rows of a submission. A step has as many as its span of event time holds.
 const ROWS_AT_ONCE: usize = 16_384;
+/// How often a feed that waits for memory looks whether there is some.
+const ROOM_LOOK: Duration = Duration::from_millis(20);
+/// A feed that waits for memory gives up when none has become free for so long.
+const HOPELESS_AFTER: Duration = Duration::from_secs(20);
 
 /// Feeds recordings into a runtime.
 pub struct Feed {
     devices: Arc<Devices>,
     routing: Routing,
     committer: Committer,
+    memory: Budget,
     shutdown: Shutdown,
     progress: Arc<Fed>,
 }
@@ -51,6 +57,7 @@ impl Feed {
             devices: Arc::clone(&runtime.devices),
             routing: Routing { keep_raw: KeepRaw::Sample, ..runtime.routing },
             committer: runtime.committer.clone(),
+            memory: runtime.memory.clone(),
             shutdown: runtime.shutdown.clone(),
             progress: Arc::default(),
         }
@@ -65,7 +72,7 @@ impl Feed {
     pub fn run(&self, replay: Replay, speed: Speed) -> anyhow::Result<()> {
         self.progress.rows_total.store(replay.rows(), Ordering::Relaxed);
         let (start, mut pace) = (Instant::now(), Pace::new(speed));
-        let mut in_flight: VecDeque<Answer> = VecDeque::new();
+        let mut in_flight: VecDeque<(Answer, Admitted)> = VecDeque::new();
         for step in replay {
             let step = step?;
             let due = pace.due(step.tick);
@@ -73,15 +80,55 @@ impl Feed {
                 return Ok(());
             }
             for rows in pieces(&step.rows) {
+                let bytes = rows.get_array_memory_size() as u64;
+                let admitted = loop {
+                    if let Ok(admitted) = self.memory.admit(bytes) {
+                        break admitted;
+                    }
+                    // First what is on its way has to arrive, so that its memory is counted.
+                    let Some(sent) = in_flight.pop_front() else {
+                        let Some(admitted) = self.wait_for_room(bytes)? else { return Ok(()) };
+                        break admitted;
+                    };
+                    durable(Some(sent))?;
+                };
                 let submission = self.submission(&step, &rows)?;
-                in_flight.push_back(self.committer.enqueue_blocking(submission)?);
+                let answer = self.committer.enqueue_blocking(submission)?;
+                in_flight.push_back((answer, admitted));
             }
             let slow = speed != Speed::Max;
             while in_flight.len() > if slow { 1 } else { STEPS_IN_FLIGHT } {
                 durable(in_flight.pop_front())?;
             }
         }
-        in_flight.into_iter().try_for_each(|answer| durable(Some(answer)))
+        in_flight.into_iter().try_for_each(|sent| durable(Some(sent)))
+    }
+
+    /// Waits until there is memory for a piece of so many bytes; `None` at shutdown. Fails when no
+    /// memory has become free for [`HOPELESS_AFTER`]: then what was fed is too much for the budget.
+    fn wait_for_room(&self, bytes: u64) -> anyhow::Result<Option<Admitted>> {
+        let (mut least, mut since) = (u64::MAX, Instant::now());
+        loop {
+            // A large piece goes alone: it cannot be made smaller.
+            let refused = match self.memory.admit_alone(bytes) {
+                Ok(admitted) => return Ok(Some(admitted)),
+                Err(refused) => refused,
+            };
+            let Usage { used, budget, refusing } = self.memory.usage();
+            if !refusing || used.saturating_add(budget / 100) < least {
+                (least, since) = (used, Instant::now());
+            }
+            if since.elapsed() > HOPELESS_AFTER {
+                return Err(anyhow!(refused).context(format!(
+                    "the replay waited {} s and no memory became free: what was replayed so far \
+                     does not fit; give more with --memory",
+                    HOPELESS_AFTER.as_secs()
+                )));
+            }
+            if self.sleep_until(Instant::now() + ROOM_LOOK) {
+                return Ok(None);
+            }
+        }
     }
 
     /// Whether it is time to stop instead.
@@ -136,8 +183,8 @@ fn pieces(rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> + '_ {
     starts.map(|start| rows.slice(start, ROWS_AT_ONCE.min(rows.num_rows() - start)))
 }
 
-fn durable(answer: Option<Answer>) -> anyhow::Result<()> {
-    let Some(answer) = answer else { return Ok(()) };
+fn durable(sent: Option<(Answer, Admitted)>) -> anyhow::Result<()> {
+    let Some((answer, _admitted)) = sent else { return Ok(()) };
     let stopped = |_| anyhow!("the engine stopped before the rows were durable");
     answer.blocking_recv().map_err(stopped)??;
     Ok(())

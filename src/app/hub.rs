@@ -2,10 +2,10 @@
 
 use crate::base::shutdown::Shutdown;
 use crate::historian::Historian;
-use crate::model::{Change, Document, Epoch, Output, Timestamp};
+use crate::model::{Change, Document, Epoch, Output, Rows, Timestamp, TypeId};
 use crate::views::{self, Image, Restored, Views};
 use crossbeam_channel::{Receiver, Sender};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -20,6 +20,8 @@ pub struct Feeds {
     pub restored: Option<Restored>,
     /// Who wants to have the views at an epoch.
     pub saver: Saver,
+    /// Assets that were removed: the archive has points of their keys already.
+    pub removed: HashSet<u32>,
 }
 
 /// Hands out the views at the epochs at which a checkpoint is taken.
@@ -100,7 +102,7 @@ impl Feeds {
 
     /// Hands on a complete epoch: to the archive first, so that a query that sees an epoch in
     /// the views finds its points.
-    fn close(&self, epoch: Epoch, changes: Vec<Change>) {
+    fn close(&mut self, epoch: Epoch, changes: Vec<Change>) {
         // The clock goes on by itself.
         if changes.iter().any(|change| !matches!(change, Change::Clock(_))) {
             self.saver.wanted.changed.store(true, Ordering::SeqCst);
@@ -111,6 +113,10 @@ impl Feeds {
             match change {
                 Change::Telemetry(accepted) => rows.push(accepted),
                 Change::Superseded(keys) => superseded.extend(keys),
+                Change::Removed(assets) => {
+                    self.removed.extend(assets.iter().map(|(id, _)| *id));
+                    rest.push(Change::Removed(assets));
+                }
                 Change::Documents(documents) => {
                     self.name(&documents);
                     rest.push(Change::Documents(documents));
@@ -118,6 +124,8 @@ impl Feeds {
                 other => rest.push(other),
             }
         }
+        // To an asset that begins anew all points are new; to the archive they may be not.
+        superseded.extend(rows.iter().flat_map(|rows| keys_of(rows, &self.removed)));
         let accepted = rows.into_iter().try_for_each(|rows| self.historian.accept(epoch, rows));
         let kept = accepted.and_then(|()| self.historian.superseded(epoch, &superseded));
         if let Err(error) = kept {
@@ -148,6 +156,18 @@ impl Feeds {
             }
         }
     }
+}
+
+/// The keys of all points of some assets.
+fn keys_of(rows: &Rows, assets: &HashSet<u32>) -> Vec<(TypeId, u32, u32, i64)> {
+    let mut keys = Vec::new();
+    let Some(asset_type) = rows.asset_type.filter(|_| !assets.is_empty()) else { return keys };
+    for (i, asset) in rows.assets.iter().enumerate().filter(|(_, asset)| assets.contains(*asset)) {
+        let fresh = rows.fresh(i);
+        let slots = (0..rows.slots).filter(|slot| fresh[slot / 64] >> (slot % 64) & 1 == 1);
+        keys.extend(slots.map(|slot| (asset_type, *asset, slot as u32, rows.times[i])));
+    }
+    keys
 }
 
 /// Epochs are wall-clock milliseconds, made strictly increasing: the log's own time.

@@ -2,18 +2,25 @@
 
 use super::runtime::Runtime;
 use crate::base::clock::Clock;
+use crate::base::memory::{Admitted, Budget, Held, Refused};
 use crate::ingest::commit::{CommitError, Committer, Submission};
 use crate::ingest::format::{arrow, json};
 use crate::ingest::route::{Routed, Router, Settings as Routing};
 use crate::ingest::transport::{Sink, SinkError};
 use crate::model::{NewDocument, Timestamp};
-use crate::serve::{DoorError, ErrorKind, IngestAnswer, Rejected};
+use crate::serve::{BodyRoom, DoorError, ErrorKind, IngestAnswer, Rejected};
 use crate::views::Views;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Bodies from this size on are decoded on a thread of their own.
 const INLINE_BYTES: usize = 64 * 1024;
+
+/// How long a body waits until enough of what came before it has arrived.
+const ROOM_WITHIN: Duration = Duration::from_secs(1);
+/// How often it looks.
+const ROOM_LOOK: Duration = Duration::from_millis(10);
 
 /// Takes telemetry bodies.
 #[derive(Clone)]
@@ -23,6 +30,16 @@ pub struct Intake {
     clock: Arc<dyn Clock>,
     committer: Committer,
     views: Views,
+    memory: Budget,
+}
+
+/// Memory for a body that is being read.
+pub struct Reading(Held);
+
+impl BodyRoom for Reading {
+    fn grow(&mut self, bytes: usize) -> Result<(), DoorError> {
+        self.0.grow(bytes as u64).map_err(no_memory)
+    }
 }
 
 /// The form of a body.
@@ -43,7 +60,13 @@ impl Intake {
             clock: Arc::clone(&runtime.clock),
             committer: runtime.committer.clone(),
             views: runtime.views.clone(),
+            memory: runtime.memory.clone(),
         }
+    }
+
+    /// Memory to read a body into; the error is that of [`Intake::take`] when nothing is taken.
+    pub fn read(&self) -> Result<Reading, DoorError> {
+        self.memory.read().map(Reading).map_err(no_memory)
     }
 
     /// Takes a body; returns when its points are durable and visible.
@@ -53,6 +76,8 @@ impl Intake {
         form: Form,
         source: &str,
     ) -> Result<IngestAnswer, DoorError> {
+        // Until its points are visible: then they are counted as what they have become.
+        let _admitted = self.admit(body.len() as u64).await?;
         let Routed { documents, batches, dead_letters, rejected, messages, points } =
             self.route(body, form, source).await?;
         let mut answer = IngestAnswer {
@@ -92,6 +117,19 @@ impl Intake {
         Ok(answer)
     }
 
+    /// Leave to take so many bytes in. Waits a moment for room, but not for somebody to free memory.
+    async fn admit(&self, bytes: u64) -> Result<Admitted, DoorError> {
+        let begun = Instant::now();
+        loop {
+            match self.memory.admit(bytes) {
+                Err(Refused::NoRoom { .. }) if begun.elapsed() < ROOM_WITHIN => {
+                    tokio::time::sleep(ROOM_LOOK).await;
+                }
+                admitted => return admitted.map_err(no_memory),
+            }
+        }
+    }
+
     async fn route(&self, body: Bytes, form: Form, source: &str) -> Result<Routed, DoorError> {
         if body.len() < INLINE_BYTES {
             return self.route_now(&body, &form, source);
@@ -117,6 +155,8 @@ impl Intake {
 
 impl Sink for Intake {
     async fn submit(&self, payload: Bytes, device: Option<String>) -> Result<(), SinkError> {
+        let admitted = self.memory.admit(payload.len() as u64);
+        let _admitted = admitted.map_err(|_| SinkError::Busy)?;
         let form = Form::Json(json::Framing::Detect, device);
         let routed = self.route(payload, form, "mqtt").await;
         let Routed { documents, batches, dead_letters, messages, .. } =
@@ -135,6 +175,11 @@ pub fn documents(documents: Vec<NewDocument>) -> Submission {
     Submission { documents, ..Submission::default() }
 }
 
+/// The budget's refusal for the one who asked.
+fn no_memory(refused: Refused) -> DoorError {
+    DoorError::new(ErrorKind::Unavailable, refused.to_string()).hint(refused.hint())
+}
+
 /// A commit's refusal for the one who asked.
 pub fn refused(error: CommitError) -> DoorError {
     let kind = match &error {
@@ -147,4 +192,51 @@ pub fn refused(error: CommitError) -> DoorError {
         CommitError::Ordinal { .. } | CommitError::Unwritable(_) => ErrorKind::Internal,
     };
     DoorError::new(kind, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Settings;
+    use crate::base::memory::resident;
+    use crate::ingest::route::UnknownDevices;
+    use crate::model::Kind;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_memory_telemetry_waits_and_documents_do_not() {
+        // Half of what this process has already.
+        let Some(resident) = resident() else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            data: directory.path().join("data"),
+            workers: 1,
+            unknown_devices: UnknownDevices::Provision,
+            live: true,
+            database: None,
+            checkpoint_every: None,
+            memory: resident / 2,
+        };
+        let open = tokio::task::spawn_blocking(move || Runtime::open(&settings));
+        let runtime = open.await.unwrap().unwrap();
+        let intake = Intake::new(&runtime);
+        let message = Bytes::from_static(br#"{"deviceId": "box", "metrics": {"level": 1}}"#);
+        // A transport tries again and acknowledges nothing.
+        assert_eq!(intake.submit(message.clone(), None).await, Err(SinkError::Busy));
+        assert_eq!(intake.read().err().unwrap().kind, ErrorKind::Unavailable);
+        let form = Form::Json(json::Framing::Detect, None);
+        let refused = intake.take(message, form, "http").await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Unavailable);
+        assert!(refused.detail.contains("no telemetry is taken"), "{refused}");
+        let body = r#"{"apiVersion": "devices/v1", "kind": "DeviceTypeProfile",
+            "metadata": {"key": "box"}, "identity": {"id_pattern": "box"},
+            "extraction_rules": [{"metric": "level", "type": "double"}]}"#;
+        let key = "box".into();
+        let new = NewDocument { kind: Kind::DeviceTypes, key, body: Some(body.into()) };
+        drop(intake);
+        let closed = tokio::task::spawn_blocking(move || {
+            assert_eq!(runtime.publish(vec![new]).unwrap(), 1);
+            runtime.close()
+        });
+        closed.await.unwrap().unwrap();
+    }
 }

@@ -5,6 +5,8 @@ mod hub;
 mod checkpoint;
 mod restore;
 mod directory;
+mod limits;
+mod memory;
 mod sources;
 mod sink;
 mod intake;

@@ -22,9 +22,13 @@ pub struct Start {
 
 /// The newest checkpoint that is whole and can be read; the ones before it that are not are
 /// removed. `None` when there is none.
-pub fn newest(store: &mut Store, workers: usize) -> anyhow::Result<Option<Start>> {
+pub fn newest(
+    store: &mut Store,
+    workers: usize,
+    limits: views::Limits,
+) -> anyhow::Result<Option<Start>> {
     while let Some(epoch) = store.kept().last().map(|taken| taken.epoch) {
-        match read(store, epoch, workers) {
+        match read(store, epoch, workers, limits) {
             Ok(start) => return Ok(Some(start)),
             Err(error) if is_denied(&error) => return Err(error),
             Err(error) => {
@@ -43,10 +47,15 @@ fn is_denied(error: &anyhow::Error) -> bool {
     causes.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-fn read(store: &Store, epoch: Epoch, workers: usize) -> anyhow::Result<Start> {
+fn read(
+    store: &Store,
+    epoch: Epoch,
+    workers: usize,
+    limits: views::Limits,
+) -> anyhow::Result<Start> {
     let symbols: Vec<Arc<str>> = bincode::deserialize(&store.read(epoch, SYMBOLS)?)?;
     let (catalog, tick) = read_catalog(&store.read(epoch, CATALOG)?)?;
-    let views = Image::read(&store.read(epoch, VIEWS)?, views::Limits::default())?;
+    let views = Image::read(&store.read(epoch, VIEWS)?, limits)?;
     let assets = store.read(epoch, ASSETS)?;
     // Plans have symbols in them: those of the checkpoint come first.
     Symbol::restore(&symbols).map_err(|text| {

@@ -3,24 +3,27 @@
 use super::checkpoint::{self, Checkpoints, Hold, Taker};
 use super::directory::Devices;
 use super::hub::{self, Feeds, Saver, Wanted};
+use super::limits;
+use super::memory::{Rooms, Watch};
 use super::restore;
 use super::sink::Events;
 use super::sources::{LiveViews, Status};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::{Fs, RealFs};
 use crate::base::lock::DirectoryLock;
+use crate::base::memory::Budget;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine};
+use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
-use crate::historian::{self, Historian};
 use crate::ingest::commit::{Committer, Limits, Submission};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
 use crate::model::{Epoch, Frame, NewDocument, Timestamp};
 use crate::query::{self, Query};
-use crate::views::{self, Views};
+use crate::views::{Restored, Views};
 use anyhow::{Context, anyhow, bail};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -52,13 +55,18 @@ pub struct Settings {
     /// How long after a checkpoint the next one is taken when anything is new; `None` takes none,
     /// not at the end either. What is there is started from all the same.
     pub checkpoint_every: Option<Duration>,
+    /// How many bytes of memory the process may use before telemetry is refused.
+    pub memory: u64,
 }
 
 /// The rooms, running.
 pub struct Runtime {
     // Declared first, so that a dropped runtime lets go of the committer that this thread holds
     // before it waits for the engine, whose frames end with the last committer.
+    watch: Watch,
     checkpoints: Option<Checkpoints>,
+    /// The memory that may be used, and how much of it is.
+    pub memory: Budget,
     /// The newest committed catalog.
     pub catalog: SharedCatalog,
     /// Makes telemetry and documents durable.
@@ -115,12 +123,13 @@ impl Runtime {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let log_directory = data.join("log");
         let log = Log::open(Arc::clone(&fs), &log_directory, log::Options::default())?;
-        let historian = Historian::open(&data.join("archive"), historian::Options::default())?;
+        let memory = Budget::new(settings.memory);
+        let historian = Historian::open(&data.join("archive"), limits::archive(&memory))?;
         let historian = Arc::new(historian);
-        let views = Views::new(views::Limits::default());
+        let views = Views::new(limits::views(&memory));
         let shutdown = Shutdown::new();
         let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
-        let start = restore::newest(&mut store, settings.workers)?;
+        let start = restore::newest(&mut store, settings.workers, limits::views(&memory))?;
         let base = start.as_ref().map_or(Epoch(0), |start| start.epoch);
         check_reach(&log, base)?;
 
@@ -134,13 +143,15 @@ impl Runtime {
         let (pieces, to_taker) = crossbeam_channel::unbounded();
         let states = dataflow::Checkpoints { from: assets, pieces: Some(pieces) };
         let engine = Engine::start_from(settings.workers, to_engine, from_engine, states)?;
-        let marker = engine.marker();
+        let (marker, meter) = (engine.marker(), engine.meter());
         let engine = Arc::new(Mutex::new(Some(engine)));
         let (wanted, (images, to_save)) =
             (Arc::new(Wanted::default()), crossbeam_channel::bounded(1));
         let saver = Saver { wanted: Arc::clone(&wanted), images };
         let (to_views, to_archive) = (views.clone(), Arc::clone(&historian));
-        let feeds = Feeds { views: to_views, historian: to_archive, restored, saver };
+        let removed = restored.iter().flat_map(|views: &Restored| views.removed().keys().copied());
+        let removed = removed.collect();
+        let feeds = Feeds { views: to_views, historian: to_archive, restored, saver, removed };
         let hub = hub::start(outputs, feeds, shutdown.clone()).context("start the hub")?;
 
         let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));
@@ -174,9 +185,10 @@ impl Runtime {
             database: database.clone(),
             engine: Arc::clone(&engine),
             frames: frames.clone(),
+            memory: memory.clone(),
         };
         let ticks = settings.live.then_some(Duration::from_secs(1));
-        let limits = Limits { ticks, ..Limits::default() };
+        let limits = Limits { ticks, ..limits::commit(&memory) };
         let assign = assign(Arc::clone(&catalog));
         let (marks, marked) = crossbeam_channel::unbounded();
         let on_mark = checkpoint::on_mark(Arc::clone(&catalog), marker, Arc::clone(&wanted), marks);
@@ -207,11 +219,23 @@ impl Runtime {
             Arc::new(LiveViews(views.clone())),
             Arc::new(status.with(committer.clone(), shown)),
             Arc::clone(&historian),
-            query::Limits::default(),
+            limits::query(&memory),
         )?;
+        let rooms = Rooms {
+            catalog: Arc::clone(&catalog),
+            committer: committer.clone(),
+            meter,
+            historian: Arc::clone(&historian),
+            views: views.clone(),
+            query: query.clone(),
+            budget: memory.clone(),
+        };
+        let watch = Watch::start(rooms)?;
         let devices = Arc::new(Devices::new(Arc::clone(&catalog)));
         let routing = Routing { unknown_devices: settings.unknown_devices, ..Routing::default() };
         Ok(Self {
+            watch,
+            memory,
             catalog,
             committer,
             views,
@@ -290,6 +314,7 @@ impl Runtime {
         self.shutdown.trigger();
         // An engine that has failed is told of below.
         let settled = self.settle();
+        self.watch.close();
         if let Some(checkpoints) = self.checkpoints.filter(|_| settled.is_ok()) {
             checkpoints.close();
         }

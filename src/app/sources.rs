@@ -1,6 +1,8 @@
 //! What SQL can ask besides telemetry: the live views, and tables about the engine itself.
 
 use super::checkpoint::Shared as Checkpoints;
+use super::memory;
+use crate::base::memory::{Budget, Component};
 use crate::checkpoint::Taken;
 use crate::dataflow::Engine;
 use crate::historian::Historian;
@@ -22,9 +24,10 @@ impl ViewSource for LiveViews {
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        let taken = self.0.clocked_snapshot(names, &Filter::default());
-        let (epoch, clock, views) = taken.map_err(|error| error.to_string())?;
-        Ok(Contents { epoch, clock, views })
+        let taken = self.0.whole_snapshot(names, &Filter::default());
+        let taken = taken.map_err(|error| error.to_string())?;
+        let removed = taken.removed.values().cloned().collect();
+        Ok(Contents { epoch: taken.epoch, clock: taken.clock, removed, views: taken.views })
     }
 }
 
@@ -35,6 +38,7 @@ pub struct Status {
     pub database: Option<Arc<Timescale>>,
     pub engine: Arc<Mutex<Option<Engine>>>,
     pub frames: crossbeam_channel::Sender<Frame>,
+    pub memory: Budget,
 }
 
 /// `millstream_*`: what the engine does.
@@ -45,7 +49,7 @@ pub struct Engines {
 }
 
 /// A system table: name, columns of text, columns of numbers.
-const TABLES: [(&str, &[&str], &[&str]); 6] = [
+const TABLES: [(&str, &[&str], &[&str]); 7] = [
     (
         "millstream_operators",
         &["operator"],
@@ -55,6 +59,7 @@ const TABLES: [(&str, &[&str], &[&str]); 6] = [
     ("millstream_queues", &["queue", "unit"], &["depth"]),
     ("millstream_views", &["view"], &["rows", "bytes"]),
     ("millstream_sinks", &["name", "state", "last_error"], &["epoch", "lag_ms"]),
+    ("millstream_memory", &["component"], &["bytes", "limit_bytes"]),
     ("millstream_checkpoints", &["taken_at", "valid"], &["epoch", "bytes", "milliseconds"]),
 ];
 
@@ -85,7 +90,7 @@ impl SystemTables for Engines {
                 columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.0[i]))));
             }
             for i in 0..numbers {
-                columns.push(Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.1[i]))));
+                columns.push(Arc::new(Int64Array::from_iter(rows.iter().map(|r| r.1[i]))));
             }
             if rows.is_empty() {
                 return Ok(Vec::new());
@@ -98,9 +103,9 @@ impl SystemTables for Engines {
 }
 
 impl Engines {
-    fn rows(&self, table: &str) -> Vec<(Vec<String>, Vec<i64>)> {
+    fn rows(&self, table: &str) -> Vec<(Vec<String>, Vec<Option<i64>>)> {
         let status = &self.status;
-        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let number = |n: u64| Some(i64::try_from(n).unwrap_or(i64::MAX));
         match table {
             "millstream_operators" => {
                 let engine = status.engine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,13 +135,22 @@ impl Engines {
                 discarded.iter().map(|taken| row(taken, false)).chain(kept).collect()
             }
             "millstream_queues" => vec![
-                (vec!["commit".into(), "bytes".into()], vec![self.committer.queued_bytes() as i64]),
-                (vec!["dataflow".into(), "frames".into()], vec![status.frames.len() as i64]),
+                (
+                    vec!["commit".into(), "bytes".into()],
+                    vec![Some(self.committer.queued_bytes() as i64)],
+                ),
+                (vec!["dataflow".into(), "frames".into()], vec![Some(status.frames.len() as i64)]),
                 (
                     vec!["archive".into(), "points".into()],
-                    vec![status.historian.hot_points() as i64],
+                    vec![Some(status.historian.hot_points() as i64)],
                 ),
             ],
+            "millstream_memory" => {
+                let row = |Component { name, bytes, limit }: Component| {
+                    (vec![name.to_owned()], vec![number(bytes), limit.and_then(number)])
+                };
+                memory::all(&status.memory).into_iter().map(row).collect()
+            }
             "millstream_sinks" => {
                 let row = |database: &Arc<Timescale>| {
                     let report = database.report();
@@ -149,7 +163,9 @@ impl Engines {
             _ => {
                 let views = status.views.list().into_iter();
                 views
-                    .map(|v| (vec![v.name.to_string()], vec![v.rows as i64, v.bytes as i64]))
+                    .map(|v| {
+                        (vec![v.name.to_string()], vec![Some(v.rows as i64), Some(v.bytes as i64)])
+                    })
                     .collect()
             }
         }
@@ -159,7 +175,7 @@ impl Engines {
 fn schema(table: &str) -> SchemaRef {
     let (_, texts, numbers) = TABLES.iter().find(|t| t.0 == table).unwrap_or(&TABLES[0]);
     let text = |name: &&str| Field::new(*name, DataType::Utf8, false);
-    let number = |name: &&str| Field::new(*name, DataType::Int64, false);
+    let number = |name: &&str| Field::new(*name, DataType::Int64, *name == "limit_bytes");
     Arc::new(Schema::new(
         texts.iter().map(text).chain(numbers.iter().map(number)).collect::<Vec<_>>(),
     ))

@@ -34,5 +34,5 @@ pub use layout::{Layout, Slot};
 pub use problem::Problem;
 pub use read::{MAX_DEPTH, MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, MAX_METRICS, parse_yaml};
 pub use schema::json_schema;
-pub use store::{Catalog, SharedCatalog};
+pub use store::{Catalog, SharedCatalog, Size};
 pub use units::{Conversion, UnitError, convert};

@@ -30,7 +30,17 @@ pub struct Catalog {
     of_asset: HashMap<AssetId, Vec<u32>>,
     /// Versions of asset types before the current ones, in the order of their publication.
     replaced: Vec<Document>,
+    size: Size,
     applied: u64,
+}
+
+/// How much a catalog holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Documents that are not deleted.
+    pub documents: usize,
+    /// Bytes of all versions that are kept, keys of deleted documents too.
+    pub bytes: usize,
 }
 
 /// The documents of one kind: all that ever were, deleted ones without a body.
@@ -38,6 +48,13 @@ pub struct Catalog {
 struct Names {
     ids: HashMap<Arc<str>, u32>,
     documents: Vec<Document>,
+}
+
+impl Size {
+    fn add(&mut self, document: &Document) {
+        self.documents += usize::from(document.body.is_some());
+        self.bytes += document.bytes();
+    }
 }
 
 impl Catalog {
@@ -57,12 +74,16 @@ impl Catalog {
             None => self.forget(document.kind, document.id),
             Some(body) => self.keep(document, body)?,
         }
+        self.size.add(document);
         let names = &mut self.names[document.kind as usize];
         match names.documents.get_mut(document.id as usize) {
             Some(current) => {
                 let old = std::mem::replace(current, document.clone());
+                self.size.documents -= usize::from(old.body.is_some());
                 if old.kind == Kind::AssetTypes && old.body.is_some() {
                     self.replaced.push(old);
+                } else {
+                    self.size.bytes -= old.bytes();
                 }
             }
             None => {
@@ -80,6 +101,11 @@ impl Catalog {
         self.applied
     }
 
+    /// How much it holds.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
     /// All that a catalog is made of, for [`Catalog::restore`]: the last document of every key,
     /// deletions too, referenced kinds first, by id; then [`Catalog::replaced_versions`].
     pub fn saved(&self) -> (Vec<Document>, Vec<Document>) {
@@ -92,6 +118,7 @@ impl Catalog {
     pub fn restore(saved: (Vec<Document>, Vec<Document>)) -> Result<Self, Vec<Problem>> {
         let (documents, replaced) = saved;
         let mut catalog = Self { replaced, ..Self::new() };
+        catalog.size.bytes = catalog.replaced.iter().map(Document::bytes).sum();
         for document in &documents {
             let (kind, id) = (document.kind, document.id);
             if id != catalog.next_id(kind) {
@@ -102,6 +129,7 @@ impl Catalog {
                 Some(body) => catalog.keep(document, body)?,
                 None => catalog.skip(kind),
             }
+            catalog.size.add(document);
             let names = &mut catalog.names[kind as usize];
             names.ids.insert(Arc::clone(&document.key), id);
             names.documents.push(document.clone());

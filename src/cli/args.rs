@@ -1,8 +1,10 @@
 //! What can be typed on the command line.
 
+use crate::base::memory::Budget;
 use crate::ingest::route::UnknownDevices;
 use crate::model::Duration;
 use crate::replay::Speed;
+use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,6 +62,10 @@ pub struct Common {
     /// Worker threads of the dataflow [default: 1 for each two cores].
     #[arg(long, global = true, value_name = "N", env = "MILLSTREAM_WORKERS")]
     pub workers: Option<usize>,
+    /// How much memory the program may use before it refuses telemetry, as in `2GiB` or `512MB`
+    /// [default: three quarters of what its control group or the machine has].
+    #[arg(long, global = true, value_name = "SIZE", env = "MILLSTREAM_MEMORY")]
+    pub memory: Option<Memory>,
     /// How long after a checkpoint the next one is taken when anything is new, or `off`. A restart
     /// begins at the newest one.
     #[arg(
@@ -73,6 +79,25 @@ pub struct Common {
     /// What happens to messages of devices that the catalog does not have.
     #[arg(long, global = true, value_enum, default_value_t = Unknown::Provision)]
     pub unknown_devices: Unknown,
+}
+
+/// Bytes of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory(pub u64);
+
+impl FromStr for Memory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().parse::<ByteSize>() {
+            Ok(ByteSize(bytes)) if bytes < Budget::LEAST => Err(format!(
+                "{text} is too little to work with: give {} or more",
+                ByteSize(Budget::LEAST)
+            )),
+            Ok(ByteSize(bytes)) => Ok(Self(bytes)),
+            Err(_) => Err("give a number with a unit, as in 2GiB or 512MB".into()),
+        }
+    }
 }
 
 /// How often something is done.

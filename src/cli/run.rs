@@ -1,9 +1,11 @@
 //! Reads the command line and runs the command.
 
-use super::args::{Cli, Command, Common};
+use super::args::{Cli, Command, Common, Memory};
 use super::{ask, check, demo, query, replay, schemas, serve};
 use crate::app;
+use crate::base::memory::{Available, Budget, Origin, available};
 use anyhow::bail;
+use bytesize::ByteSize;
 use clap::Parser;
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +21,11 @@ const PORT: u16 = 7_878;
 const CATALOG: &str = "dataflows";
 /// The folder of named queries that is taken when it is there, beside the catalog's.
 const QUERIES: &str = "queries";
+
+/// The part of the memory that there is which is used when nothing is said.
+const DEFAULT_PART: (u64, u64) = (3, 4);
+/// The memory that is used when nothing is said and the system does not tell how much there is.
+const UNKNOWN: Available = Available { bytes: 2 << 30, origin: Origin::Unknown };
 
 /// What a command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +142,20 @@ impl Common {
             live,
             database: None,
             checkpoint_every: self.checkpoint_every.time(),
+            memory: self.memory(),
         }
+    }
+
+    /// How much memory may be used, which is logged with where the number is from.
+    fn memory(&self) -> u64 {
+        let given = self.memory.map(|Memory(bytes)| Available { bytes, origin: Origin::Setting });
+        let part = |found: Available| Available {
+            bytes: (found.bytes / DEFAULT_PART.1 * DEFAULT_PART.0).max(Budget::LEAST),
+            ..found
+        };
+        let found = given.or_else(|| available(Path::new("/")).map(part));
+        let Available { bytes, origin } = found.unwrap_or(UNKNOWN);
+        tracing::info!(budget = %ByteSize(bytes), from = %origin, "memory");
+        bytes
     }
 }

@@ -1,11 +1,12 @@
 //! Assess: owns the state of the assets of this worker and applies closed epochs to it, in order.
 
-use super::asset::{Changes, Names, Plan, TypeState};
+use super::asset::{Changes, Held as Bytes, Names, Plan, TypeState};
 use super::capture::Dated;
 use super::catalog::{News, NewsUpdate, document_error, read};
 use super::checkpoint::{self, PIECE_BYTES, Piece, Saver, Share};
 use super::fleet::{Health, Threshold};
-use super::rows::{AssetRows, ByAsset, append};
+use super::memory::{ASSETS_AT_ONCE, Measured};
+use super::rows::{AssetRows, ByAsset, append, by_message};
 use crate::catalog::asset_type::AssetType;
 use crate::model::{Change, Document, Epoch, ErrorRow, Rows, Timestamp, TypeId};
 use differential_dataflow::{AsCollection, VecCollection};
@@ -28,6 +29,9 @@ const ROWS_PER_ACTIVATION: usize = 16_384;
 
 /// How long the saving of states rests while many pieces wait to be taken.
 const SAVER_RESTS: Duration = Duration::from_millis(2);
+
+/// How long the measuring of states rests after some assets: it is in no hurry.
+const METER_RESTS: Duration = Duration::from_millis(10);
 
 /// What comes out of the rows.
 pub struct Assessed<'scope> {
@@ -61,6 +65,8 @@ impl Held {
 /// all rows of a type at once, then the tick. After [`ROWS_PER_ACTIVATION`] rows the other
 /// operators get their turn.
 ///
+/// What the states take in memory is measured from time to time, some assets an activation.
+///
 /// A state to start from has its places in the fleet told at its epoch. A state that is wanted is
 /// saved in pieces, one an activation.
 pub fn render<'scope>(
@@ -68,7 +74,7 @@ pub fn render<'scope>(
     news: StreamVec<'scope, u64, NewsUpdate>,
     ticks: StreamVec<'scope, u64, i64>,
     restored: Option<(Epoch, Share)>,
-    saver: Saver,
+    (saver, measured): (Saver, Arc<Measured>),
 ) -> Assessed<'scope> {
     let scope = rows.scope();
     let mut builder = OperatorBuilder::new("Assess".to_owned(), scope);
@@ -151,6 +157,12 @@ pub fn render<'scope>(
                     }
                 }
             }
+            if assessor.is_measuring() || (assessor.changed && measured.take_wanted()) {
+                match assessor.measure_some() {
+                    Some(held) => measured.tell(held),
+                    None => again.activate_after(METER_RESTS),
+                }
+            }
         }
     });
     let (health, thresholds) = (health.as_collection(), thresholds.as_collection());
@@ -164,6 +176,16 @@ struct Assessor {
     names: Names,
     clock: i64,
     saving: Option<Saving>,
+    /// Whether anything has changed since the last measurement began.
+    changed: bool,
+    measuring: Option<Measuring>,
+}
+
+/// A measurement that is under way.
+struct Measuring {
+    held: Bytes,
+    /// Types before this one are measured, and of this one the assets before that index.
+    next: (TypeId, usize),
 }
 
 /// A save that is under way.
@@ -189,7 +211,16 @@ impl Assessor {
     fn new(index: usize, peers: usize, share: Share) -> Self {
         let of_state = |state| Assets { state: Some(state), ..Assets::default() };
         let types = share.types.into_iter().map(|(id, state)| (id, of_state(state))).collect();
-        Self { index, peers, types, names: share.names, clock: i64::MIN, saving: None }
+        Self {
+            index,
+            peers,
+            types,
+            names: share.names,
+            clock: i64::MIN,
+            saving: None,
+            changed: true,
+            measuring: None,
+        }
     }
 
     /// The places of all assets in the fleet, for a graph that has just started.
@@ -234,6 +265,31 @@ impl Assessor {
         Some(Piece { epoch, bytes, last: true })
     }
 
+    fn is_measuring(&self) -> bool {
+        self.measuring.is_some()
+    }
+
+    /// Measures some more assets, or begins to. What all of them take, when they are through.
+    fn measure_some(&mut self) -> Option<Bytes> {
+        let changed = &mut self.changed;
+        let measuring = self.measuring.get_or_insert_with(|| {
+            *changed = false;
+            Measuring { held: Bytes::default(), next: (TypeId(0), 0) }
+        });
+        let (from, index) = measuring.next;
+        let Some((id, assets)) = self.types.range(from..).next() else {
+            return self.measuring.take().map(|measuring| measuring.held);
+        };
+        let index = if *id == from { index } else { 0 };
+        let state = assets.state.as_ref();
+        let next = state.and_then(|s| s.measure(index, ASSETS_AT_ONCE, &mut measuring.held));
+        measuring.next = match next {
+            Some(index) => (*id, index),
+            None => (TypeId(id.0 + 1), 0),
+        };
+        None
+    }
+
     /// Whether this worker owns the number: an asset's id, or a type's where one must speak.
     fn owns(&self, id: u32) -> bool {
         id as usize % self.peers == self.index
@@ -241,6 +297,7 @@ impl Assessor {
 
     fn apply(&mut self, mut news: Vec<(News, i64)>, rows: Vec<Rows>, tick: i64) -> Changes {
         let mut changes = Changes::default();
+        self.changed |= !news.is_empty() || !rows.is_empty();
         differential_dataflow::consolidation::consolidate(&mut news);
         let mut removed = Vec::new();
         for (news, _) in news.iter().filter(|(_, diff)| *diff < 0) {
@@ -290,6 +347,7 @@ impl Assessor {
                 && assets.error.is_none()
                 && let Some(state) = &mut assets.state
             {
+                let rows = by_message(rows);
                 state.save_touched(&rows.assets);
                 state.apply(rows, &self.names, &mut changes);
             }

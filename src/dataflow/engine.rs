@@ -3,6 +3,7 @@
 use super::checkpoint::{Checkpoints, Marker};
 use super::error::Error;
 use super::feeder::Feeder;
+use super::memory::{Measured, Meter};
 use super::shared::Shared;
 use super::stats::{OperatorStats, Stats};
 use super::worker::{self, Doors, Slice};
@@ -32,6 +33,7 @@ pub struct Engine {
     workers: Option<timely::communication::WorkerGuards<()>>,
     shared: Arc<Shared>,
     stats: Vec<Arc<Stats>>,
+    measured: Vec<Arc<Measured>>,
 }
 
 impl Engine {
@@ -84,6 +86,7 @@ impl Engine {
         shares.reverse();
         let shared = Arc::new(Shared::default());
         let stats: Vec<Arc<Stats>> = (0..workers).map(|_| Arc::default()).collect();
+        let measured: Vec<Arc<Measured>> = (0..workers).map(|_| Arc::default()).collect();
         let (progress_tx, progress_rx) = crossbeam_channel::bounded(1);
         let mut queues = Vec::with_capacity(workers);
         let mut doors = Vec::with_capacity(workers);
@@ -96,6 +99,7 @@ impl Engine {
                 progress: (index == 0).then(|| progress_tx.clone()),
                 shared: Arc::clone(&shared),
                 stats: Arc::clone(stats),
+                measured: Arc::clone(&measured[index]),
                 hook,
                 restored: epoch.zip(shares.pop()),
                 pieces: pieces.clone(),
@@ -123,7 +127,7 @@ impl Engine {
             shared.wake_all();
             Error::Start { reason: error.to_string() }
         })?;
-        Ok(Self { feeder: Some(feeder), workers: Some(guards), shared, stats })
+        Ok(Self { feeder: Some(feeder), workers: Some(guards), shared, stats, measured })
     }
 
     /// Whether the engine has failed and stops, or has stopped.
@@ -134,6 +138,11 @@ impl Engine {
     /// Asks for states.
     pub fn marker(&self) -> Marker {
         Marker(Arc::clone(&self.shared))
+    }
+
+    /// Tells what the engine holds.
+    pub fn meter(&self) -> Meter {
+        Meter { workers: self.measured.clone(), shared: Arc::clone(&self.shared) }
     }
 
     /// What the operators of all workers did since the start, ordered by worker and operator.

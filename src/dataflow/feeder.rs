@@ -7,6 +7,7 @@ use crate::model::{Batch, Epoch, Frame};
 use crossbeam_channel::{Receiver, Sender, select_biased};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Epochs that may be open inside the dataflow. At the limit frames stay in their channel.
 pub const MAX_EPOCHS_IN_FLIGHT: usize = 64;
@@ -22,8 +23,8 @@ pub struct Feeder {
     /// Gets a token when frames were finished; closed when the workers are gone.
     progress: Receiver<()>,
     shared: Arc<Shared>,
-    /// Points of each frame in flight, oldest first.
-    in_flight: VecDeque<usize>,
+    /// Points and bytes of each frame in flight, oldest first.
+    in_flight: VecDeque<(usize, usize)>,
     points: usize,
     finished: u64,
     previous: Option<Epoch>,
@@ -83,7 +84,9 @@ impl Feeder {
     fn settle(&mut self) {
         while self.finished < self.shared.finished() {
             self.finished += 1;
-            self.points -= self.in_flight.pop_front().unwrap_or(0);
+            let (points, bytes) = self.in_flight.pop_front().unwrap_or_default();
+            self.points -= points;
+            self.shared.finished_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
@@ -98,7 +101,7 @@ impl Feeder {
         }
         self.previous = Some(epoch);
         let points = frame.batches.iter().map(Batch::points).sum();
-        self.in_flight.push_back(points);
+        self.in_flight.push_back((points, frame.bytes()));
         self.points += points;
         let mut slices: Vec<Slice> =
             (0..self.queues.len()).map(|_| Slice::empty(epoch, frame.tick)).collect();

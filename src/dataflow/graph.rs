@@ -3,11 +3,13 @@
 use super::capture::{self, Dated, Outlet};
 use super::catalog::{self, Shelf};
 use super::checkpoint::{Saver, Share};
+use super::memory::Measured;
 use super::rows::DeviceBatch;
 use super::worker::Slice;
 use super::{assess, fleet, resolve};
 use crate::model::{Change, Document, Epoch};
 use differential_dataflow::input::InputSession;
+use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{InputHandle, ProbeHandle};
@@ -71,7 +73,7 @@ pub fn build(
     worker: &mut Worker,
     outlet: Outlet,
     restored: Option<(Epoch, Share)>,
-    saver: Saver,
+    (saver, measured): (Saver, Arc<Measured>),
 ) -> (Inputs, ProbeHandle<u64>) {
     let mut open = Open {
         batches: InputHandle::new_with_builder(),
@@ -79,6 +81,7 @@ pub fn build(
         ticks: InputHandle::new_with_builder(),
         refused: InputHandle::new_with_builder(),
     };
+    let told = (saver.clone(), measured);
     let probe = worker.dataflow_named("Asset graph", |scope| {
         let batches = open.batches.to_stream(scope);
         let documents = open.documents.to_collection(scope);
@@ -87,7 +90,7 @@ pub fn build(
 
         let catalog = catalog::render(documents.clone());
         let resolved = resolve::render(batches, catalog.news.clone());
-        let assessed = assess::render(resolved.rows, catalog.news, ticks, restored, saver.clone());
+        let assessed = assess::render(resolved.rows, catalog.news, ticks, restored, told);
         let documents = capture::dated(documents.inner, "Documents", Change::Documents);
         let unreadable = capture::dated(catalog.errors.inner, "Unreadable", Change::Errors);
 

@@ -31,13 +31,16 @@ mod score;
 mod fleet;
 mod capture;
 mod stats;
+mod memory;
 mod error;
 #[cfg(test)]
 mod tests;
 
+pub use asset::Held;
 pub use checkpoint::{Checkpoints, Marker, Piece, Saved};
 pub use engine::{Engine, MAX_WORKERS};
 pub use error::Error;
 pub use feeder::{MAX_EPOCHS_IN_FLIGHT, MAX_POINTS_IN_FLIGHT};
+pub use memory::Meter;
 pub use score::OrderedScore;
 pub use stats::OperatorStats;

@@ -111,6 +111,20 @@ impl ContainerBytes for AssetRows {
     }
 }
 
+/// Rows of one frame in the order of their messages, those of a message as they came. Devices of
+/// different types have batches of their own: what they say of one asset at one time is settled by
+/// who came last, wherever frames end.
+pub fn by_message(rows: Rows) -> Rows {
+    let Some(asset_type) = rows.asset_type.filter(|_| !rows.messages.is_sorted()) else {
+        return rows;
+    };
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|i| rows.messages[*i]);
+    let mut sorted = Rows::new(asset_type, rows.slots);
+    order.into_iter().for_each(|i| sorted.push_row(&rows, i));
+    sorted
+}
+
 fn put<T, const N: usize, W: Write>(writer: &mut W, values: &[T], bytes: fn(&T) -> [u8; N]) {
     let mut buffer = Vec::with_capacity((values.len() * N).next_multiple_of(8));
     for value in values {

@@ -12,6 +12,8 @@ pub struct Shared {
     finished: AtomicU64,
     /// The epoch after which the state is to be saved.
     marked: AtomicU64,
+    /// The bytes of the finished frames.
+    pub finished_bytes: AtomicU64,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     workers: OnceLock<Vec<Thread>>,

@@ -4,7 +4,7 @@ mod checkpoint;
 mod support;
 
 use super::*;
-use crate::model::{Change, Epoch, Kind, Outcome, Output};
+use crate::model::{Change, DataType, Epoch, Kind, Outcome, Output, Table, Value};
 use std::time::{Duration, Instant};
 use support::{Plant, consolidated, points, run};
 
@@ -23,6 +23,39 @@ fn any_number_of_workers_says_the_same() {
         let expected = plant.expected;
         assert!(expected.len() > 30, "seed {seed} makes too little");
         assert_eq!(points(&one), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn of_two_points_at_one_time_the_message_that_came_last_counts() {
+    let asset_type = r#"{"apiVersion":"assets/v1","kind":"AssetTypeProfile","metadata":{"key":"t"},"metric_definitions":{"x":{}}}"#;
+    let device_type = r#"{"apiVersion":"devices/v1","kind":"DeviceTypeProfile","metadata":{"key":"box"},"extraction_rules":[]}"#;
+    let mut only = frame(7);
+    only.documents = vec![
+        document(Kind::AssetTypes, "t", 0, 1, Some(asset_type)),
+        document(Kind::DeviceTypes, "box", 0, 1, Some(device_type)),
+        document(Kind::Assets, "a", 0, 1, Some(r#"{"key":"a","asset_type":"t"}"#)),
+    ];
+    for (id, device) in ["d", "e"].into_iter().enumerate() {
+        let body = format!(r#"{{"key":"{device}","device_type":"box"}}"#);
+        only.documents.push(document(Kind::Devices, device, id as u32, 1, Some(&body)));
+        let body = format!(r#"{{"device":"{device}","asset":"a"}}"#);
+        let key = format!("{device}->a");
+        only.documents.push(document(Kind::Links, &key, id as u32, 1, Some(&body)));
+    }
+    // Devices of different types have batches of their own, in whatever order.
+    let point = |value: f64| [(0, Value::Double(value))];
+    only.batches = vec![
+        batch(&[("x", DataType::Double)], &[("d", 5, 1, &point(1.0))]),
+        batch(&[("x", DataType::Double), ("y", DataType::Bool)], &[("e", 5, 0, &point(2.0))]),
+    ];
+    for workers in [1, 2] {
+        let outputs = run(workers, std::slice::from_ref(&only));
+        let latest = outputs.iter().find_map(|output| match output {
+            Output::Change(_, Change::Upserts(u)) if u.table == Table::Latest => Some(u.words[0]),
+            _ => None,
+        });
+        assert_eq!(latest.map(f64::from_bits), Some(1.0), "{workers} workers");
     }
 }
 
@@ -195,6 +228,32 @@ fn a_slow_receiver_holds_the_frames_back() {
 }
 
 #[test]
+fn an_engine_tells_what_its_assets_take() {
+    let (frames_tx, frames_rx) = crossbeam_channel::unbounded();
+    let (outputs_tx, outputs_rx) = crossbeam_channel::unbounded();
+    let engine = Engine::start(2, frames_rx, outputs_tx).unwrap();
+    let (mut plant, meter) = (Plant::new(7), engine.meter());
+    let (mut sent, deadline) = (0, Instant::now() + Duration::from_secs(60));
+    // Frames have rows of assets sooner or later; each is measured after the next one at the latest.
+    while meter.assets().series == 0 {
+        let frame = plant.frame();
+        let (epoch, bytes) = (frame.epoch, frame.bytes() as u64);
+        frames_tx.send(frame).unwrap();
+        sent += bytes;
+        while outputs_rx.recv().unwrap() != Output::Frontier(Epoch(epoch.0 + 1)) {}
+        assert!(Instant::now() < deadline, "nothing is measured");
+    }
+    while meter.finished_bytes() < sent {
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(Instant::now() < deadline, "frames are never finished");
+    }
+    drop(frames_tx);
+    engine.join().unwrap();
+    assert_eq!(meter.finished_bytes(), sent);
+    assert!(meter.assets().total() > meter.assets().series);
+}
+
+#[test]
 fn an_idle_engine_does_nothing() {
     let (frames_tx, frames_rx) = crossbeam_channel::unbounded();
     let (outputs_tx, outputs_rx) = crossbeam_channel::unbounded();
@@ -210,6 +269,8 @@ fn an_idle_engine_does_nothing() {
     // The last echoes of progress die away, then nothing may run any more.
     let (mut before, deadline) = (activations(), Instant::now() + Duration::from_secs(20));
     loop {
+        // Whoever asks what it holds does not wake it.
+        engine.meter().assets();
         std::thread::sleep(Duration::from_millis(200));
         let now = activations();
         if now == before {

@@ -5,6 +5,7 @@ use super::checkpoint::{Piece, Saver, Share};
 use super::engine::Hook;
 use super::error::Error;
 use super::graph::{self, Inputs};
+use super::memory::Measured;
 use super::shared::Shared;
 use super::stats::Stats;
 use crate::model::{Batch, DeadLetter, Document, Epoch, Output, Timestamp};
@@ -42,6 +43,7 @@ pub struct Doors {
     pub progress: Option<Sender<()>>,
     pub shared: Arc<Shared>,
     pub stats: Arc<Stats>,
+    pub measured: Arc<Measured>,
     pub hook: Hook,
     /// The state to start from.
     pub restored: Option<(Epoch, Share)>,
@@ -89,7 +91,8 @@ fn drive(
     doors.stats.install(worker);
     let outlet = Outlet::new(doors.outputs.clone());
     let saver = Saver::new(doors.pieces.clone());
-    let (built, probe) = graph::build(worker, outlet.clone(), restored, saver);
+    let told = (saver, Arc::clone(&doors.measured));
+    let (built, probe) = graph::build(worker, outlet.clone(), restored, told);
     let inputs = inputs.insert(built);
     let mut frontier = Frontier { open: VecDeque::new(), doors };
     let mut ended = false;
@@ -107,7 +110,9 @@ fn drive(
                 Err(TryRecvError::Disconnected) => ended = true,
             }
         }
-        step(worker, taken == 0, doors, &outlet)?;
+        // Nobody wakes a worker that has seen the end: nothing is left to be done but this loop.
+        let is_done = ended && frontier.is_past_all(&probe);
+        step(worker, taken == 0 && !is_done, doors, &outlet)?;
         frontier.tell(&probe)?;
     }
     inputs.close();

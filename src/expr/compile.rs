@@ -1,7 +1,7 @@
 //! From text to something that computes whole columns.
 
 use super::error::{Error, shown};
-use super::{jsonata, sql};
+use super::{jsonata, known, sql};
 use crate::model::DataType;
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, RecordBatch, RecordBatchOptions, new_null_array,
@@ -40,7 +40,7 @@ pub struct Scope {
 }
 
 /// What the result must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Want {
     /// A number of this type; a bool counts as 1 and 0.
     Number(DataType),
@@ -75,7 +75,13 @@ pub(super) static CONTEXT: LazyLock<SessionContext> = LazyLock::new(|| {
 /// Integers and bools are numbers where arithmetic needs them; division is division of floats and
 /// has no value where the divisor is zero. In conditions three-valued logic holds: a comparison
 /// with a missing value is unknown.
+///
+/// The same asked for again costs a look-up.
 pub fn compile(source: Source<'_>, scope: &Scope, want: Want) -> Result<Compiled, Error> {
+    known::or_else(source, scope, want, || compile_anew(source, scope, want))
+}
+
+fn compile_anew(source: Source<'_>, scope: &Scope, want: Want) -> Result<Compiled, Error> {
     let text = source.text();
     if text.len() > MAX_LENGTH {
         return Err(Error::Limit {
@@ -184,6 +190,11 @@ impl Compiled {
                 (values, errors)
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     fn failed(&self, problem: String) -> Error {

@@ -6,6 +6,7 @@
 //! keeps state, so that the same columns always give the same result.
 
 mod compile;
+mod known;
 mod jsonata;
 mod sql;
 mod functions;

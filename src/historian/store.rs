@@ -226,6 +226,11 @@ impl Historian {
         self.shared.lock().hot_points
     }
 
+    /// The memory that they take, and the most that they may, in bytes.
+    pub fn hot_bytes(&self) -> (usize, usize) {
+        (self.shared.lock().hot_bytes, self.shared.options.hot_bytes_max)
+    }
+
     /// The directory of the archive.
     pub fn directory(&self) -> &Path {
         &self.shared.directory

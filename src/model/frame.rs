@@ -111,6 +111,30 @@ pub struct DeadLetter {
     pub raw: Arc<[u8]>,
 }
 
+impl Frame {
+    /// About how many bytes it takes in memory. Buffers that batches share count for each.
+    pub fn bytes(&self) -> usize {
+        let batches = self.batches.iter().map(|batch| batch.rows().get_array_memory_size());
+        let documents = self.documents.iter().map(Document::bytes);
+        let letters = self.dead_letters.iter().map(DeadLetter::bytes);
+        size_of::<Self>() + batches.chain(documents).chain(letters).sum::<usize>()
+    }
+}
+
+impl Document {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.key.len() + self.body.as_ref().map_or(0, |body| body.len())
+    }
+}
+
+impl DeadLetter {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.raw.len() + self.detail.len()
+    }
+}
+
 impl Kind {
     /// All kinds, referenced ones first: types before assets and devices, links last.
     pub const ALL: [Self; 5] =

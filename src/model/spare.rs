@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 /// Smaller buffers are left to the allocator.
 const WORDS_MIN: usize = 4_096;
 /// Words that are kept at most. Beyond, buffers are given back.
-const WORDS_MAX: usize = 4_000_000;
+pub const WORDS_MAX: usize = 4_000_000;
 
 static SPARE: Mutex<Spare> = Mutex::new(Spare { buffers: Vec::new(), words: 0 });
 
@@ -44,6 +44,11 @@ pub fn give_back(mut buffer: Vec<u64>) {
         spare.words += buffer.capacity();
         spare.buffers.push(buffer);
     }
+}
+
+/// The bytes of the buffers that are kept.
+pub fn bytes() -> usize {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner).words * 8
 }
 
 #[cfg(test)]

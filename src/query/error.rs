@@ -1,5 +1,6 @@
 //! What can go wrong with a query, told by what the asker can do about it.
 
+use super::pool::ALL_TAKEN;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
@@ -139,6 +140,9 @@ impl Error {
             }
             DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) => {
                 Self::Syntax { message: error.strip_backtrace(), hint: None }
+            }
+            DataFusionError::ResourcesExhausted(message) if message.contains(ALL_TAKEN) => {
+                Self::limit(ALL_TAKEN, "try again when the others are done, or ask for less")
             }
             DataFusionError::ResourcesExhausted(_) => {
                 let hint = "filter by event_time or asset, group by less, or select fewer columns";

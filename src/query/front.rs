@@ -5,14 +5,15 @@ use super::conservation::{Conservation, Frames, recount};
 use super::error::Error;
 use super::limits::{Limits, STACK_BYTES};
 use super::named::{NamedQuery, Values, plan};
-use super::session::{self, Tables};
+use super::session::{self, Environment, Tables};
 use super::source::{SystemTables, ViewSource};
 use super::statement;
 use super::verify::{Report, verify};
 use crate::historian::Historian;
 use crate::model::{Document, Epoch, Timestamp};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -27,7 +28,7 @@ pub struct Query {
 struct Inner {
     tables: Tables,
     limits: Limits,
-    env: RuntimeEnv,
+    env: Environment,
     permits: Arc<Semaphore>,
     runtime: Option<Runtime>,
 }
@@ -47,7 +48,7 @@ impl Query {
             .enable_time()
             .build()
             .map_err(Error::failed)?;
-        let env = session::environment(&historian, &limits)?;
+        let env = Environment::new(&historian, &limits)?;
         let tables = Tables { views, system, historian };
         let permits = Arc::new(Semaphore::new(limits.concurrent));
         Ok(Self { inner: Arc::new(Inner { tables, limits, env, permits, runtime: Some(runtime) }) })
@@ -91,6 +92,11 @@ impl Query {
         Ok(Answer::start(runtime.handle(), stream, epoch, limits, (deadline, permit)))
     }
 
+    /// The memory that all queries have taken, and may take, in bytes.
+    pub fn memory(&self) -> (usize, usize) {
+        self.inner.env.memory.taken()
+    }
+
     /// Recomputes every view from `telemetry` and compares, at one epoch. `documents` are all
     /// versions of asset types in the order in which they were published, and the current
     /// documents of the other kinds.
@@ -127,10 +133,16 @@ impl Inner {
     ) -> Result<(SendableRecordBatchStream, Epoch), Error> {
         let failed = |error| Error::from_datafusion(&error);
         let asked = statement::read(text, &self.limits)?;
-        let (context, epoch) = session::open(&self.tables, &self.env, &self.limits, &asked).await?;
+        let opened = session::open(&self.tables, &self.env, &self.limits, &asked).await?;
+        let (context, epoch, taken) = opened;
         let plan = plan(&context, asked, values).await?;
         let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
-        Ok((frame.execute_stream().await.map_err(failed)?, epoch))
+        let stream = frame.execute_stream().await.map_err(failed)?;
+        // The rows of the views are there as long as the stream is.
+        let rows = stream.schema();
+        let stream = stream.inspect(move |_| _ = &taken);
+        let stream = RecordBatchStreamAdapter::new(rows, stream);
+        Ok((Box::pin(stream), epoch))
     }
 }
 

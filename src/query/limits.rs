@@ -16,6 +16,9 @@ pub struct Limits {
     pub joins: usize,
     /// Memory of one query's sorts, joins and aggregates; they spill to disk before they fail.
     pub memory_bytes: usize,
+    /// Memory of all queries together: that of their sorts, joins and aggregates, and the rows of the
+    /// views that they read.
+    pub all_memory_bytes: usize,
     /// What all queries may spill to disk.
     pub spill_bytes: u64,
     /// From the question to the last row.
@@ -40,6 +43,7 @@ impl Default for Limits {
             depth: 64,
             joins: 16,
             memory_bytes: 256 << 20,
+            all_memory_bytes: 2 << 30,
             spill_bytes: 2 << 30,
             time: Duration::from_secs(30),
             rows: 1_000_000,

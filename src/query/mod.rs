@@ -14,6 +14,7 @@ mod telemetry;
 mod part;
 mod files;
 mod hot;
+mod pool;
 mod session;
 mod answer;
 mod named;

@@ -3,11 +3,13 @@
 use super::error::Error;
 use super::files::STORE;
 use super::limits::Limits;
+use super::pool::{Pool, Taken, Total};
 use super::source::{Contents, SystemTables, ViewSource};
 use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
 use super::telemetry;
 use crate::historian::{self, Historian, Telemetry};
 use crate::model::Epoch;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
@@ -15,7 +17,6 @@ use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::local::LocalFileSystem;
@@ -33,26 +34,42 @@ pub(super) struct Tables {
     pub historian: Arc<Historian>,
 }
 
-/// What all queries share: the files' store, cached footers and the limit on spilling.
-pub(super) fn environment(historian: &Historian, limits: &Limits) -> Result<RuntimeEnv, Error> {
-    let store = LocalFileSystem::new_with_prefix(historian.directory()).map_err(Error::failed)?;
-    let disk = DiskManagerBuilder::default().with_max_temp_directory_size(limits.spill_bytes);
-    let env = RuntimeEnvBuilder::new()
-        .with_disk_manager_builder(disk)
-        .build()
-        .map_err(|error| Error::from_datafusion(&error))?;
-    let url = ObjectStoreUrl::parse(STORE).map_err(|error| Error::from_datafusion(&error))?;
-    env.register_object_store(url.as_ref(), Arc::new(store));
-    Ok(env)
+/// What all queries share: the files' store, cached footers, and the limits on memory and spilling.
+pub(super) struct Environment {
+    runtime: RuntimeEnv,
+    pub memory: Arc<Total>,
 }
 
-/// The session of one query with its tables, and the epoch they are at.
+impl Environment {
+    /// That of queries over an archive.
+    pub fn new(historian: &Historian, limits: &Limits) -> Result<Self, Error> {
+        let store = LocalFileSystem::new_with_prefix(historian.directory());
+        let store = store.map_err(Error::failed)?;
+        let disk = DiskManagerBuilder::default().with_max_temp_directory_size(limits.spill_bytes);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_disk_manager_builder(disk)
+            .build()
+            .map_err(|error| Error::from_datafusion(&error))?;
+        let url = ObjectStoreUrl::parse(STORE).map_err(|error| Error::from_datafusion(&error))?;
+        runtime.register_object_store(url.as_ref(), Arc::new(store));
+        Ok(Self { runtime, ..Self::bare(limits) })
+    }
+
+    /// That of queries without files.
+    pub fn bare(limits: &Limits) -> Self {
+        let memory = Arc::new(Total::new(limits.all_memory_bytes));
+        Self { runtime: RuntimeEnv::default(), memory }
+    }
+}
+
+/// The session of one query with its tables, the epoch they are at, and the memory that their rows
+/// take as long as the query runs.
 pub(super) async fn open(
     tables: &Tables,
-    env: &RuntimeEnv,
+    env: &Environment,
     limits: &Limits,
     asked: &Asked,
-) -> Result<(SessionContext, Epoch), Error> {
+) -> Result<(SessionContext, Epoch, Taken), Error> {
     let context = empty(env, limits)?;
     let (views, system) = (tables.views.list(), tables.system.list());
     let find = |list: &[(String, SchemaRef)], name: &str| {
@@ -74,6 +91,8 @@ pub(super) async fn open(
     }
     let names: Vec<&str> = of_views.iter().map(|(name, _)| *name).collect();
     let (contents, snapshot) = snapshot(tables, &names, telemetry).await?;
+    let rows = contents.views.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
+    let taken = Total::hold(&env.memory, rows).map_err(|e| Error::from_datafusion(&e))?;
     for ((name, schema), batches) in of_views.into_iter().zip(contents.views) {
         register(&context, name, Arc::new(memory(schema, batches)?))?;
     }
@@ -95,7 +114,7 @@ pub(super) async fn open(
             }
         }
     }
-    Ok((context, contents.epoch))
+    Ok((context, contents.epoch, taken))
 }
 
 /// Views and telemetry at one epoch. The archive gets every epoch before the views do, so the
@@ -124,7 +143,7 @@ pub(super) async fn snapshot(
 }
 
 /// A session with functions but without tables.
-pub(super) fn empty(env: &RuntimeEnv, limits: &Limits) -> Result<SessionContext, Error> {
+pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext, Error> {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
@@ -132,8 +151,8 @@ pub(super) fn empty(env: &RuntimeEnv, limits: &Limits) -> Result<SessionContext,
     let options = config.options_mut();
     options.execution.enable_recursive_ctes = false;
     options.execution.parquet.pushdown_filters = true;
-    let env = RuntimeEnvBuilder::from_runtime_env(env)
-        .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
+    let env = RuntimeEnvBuilder::from_runtime_env(&env.runtime)
+        .with_memory_pool(Arc::new(Pool::new(limits.memory_bytes, Arc::clone(&env.memory))))
         .build_arc()
         .map_err(|error| Error::from_datafusion(&error))?;
     let state = SessionStateBuilder::new()
@@ -149,7 +168,7 @@ pub(super) fn empty(env: &RuntimeEnv, limits: &Limits) -> Result<SessionContext,
     Ok(context)
 }
 
-fn memory(schema: SchemaRef, batches: Vec<arrow::array::RecordBatch>) -> Result<MemTable, Error> {
+fn memory(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<MemTable, Error> {
     MemTable::try_new(schema, vec![batches]).map_err(|error| Error::from_datafusion(&error))
 }
 

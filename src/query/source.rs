@@ -3,6 +3,8 @@
 use crate::model::{Epoch, Timestamp};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The contents of some views at one epoch.
 #[derive(Clone, Debug)]
@@ -12,6 +14,9 @@ pub struct Contents {
     /// The newest tick up to the epoch: how far time has passed for the views, with rows or
     /// without. `Timestamp::MIN` when there was none.
     pub clock: Timestamp,
+    /// Keys of assets that were removed, each with the epoch at which it was last. Telemetry of
+    /// earlier epochs is of the asset that was removed, not of one that has the key now.
+    pub removed: HashMap<Arc<str>, Epoch>,
     /// Batches for each view, in the order asked for.
     pub views: Vec<Vec<RecordBatch>>,
 }

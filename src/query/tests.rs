@@ -30,7 +30,8 @@ impl ViewSource for OneView {
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
         let views = names.iter().map(|_| vec![Self::batch()]).collect();
-        Ok(Contents { epoch: *self.0.lock().unwrap(), clock: Timestamp::MIN, views })
+        let removed = std::collections::HashMap::new();
+        Ok(Contents { epoch: *self.0.lock().unwrap(), clock: Timestamp::MIN, removed, views })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads bodies: whole, up to a limit, and decompressed.
 
-use super::doors::{DoorError, ErrorKind};
+use super::doors::{BodyRoom, DoorError, ErrorKind};
 use super::limits::{BODY_BYTES_DECODED, BODY_BYTES_DRAINED, BODY_BYTES_ENCODED};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, header};
@@ -9,27 +9,39 @@ use futures::StreamExt;
 use std::error::Error;
 use std::io::{self, Read};
 
+/// Bytes that are decompressed before room is asked for again.
+const DECODED_AT_ONCE: u64 = 256 << 10;
+
 /// How a body is compressed.
 enum Encoding {
     Gzip,
     Zstd,
 }
 
+/// Room for a body, or why there is none.
+pub(super) type Room = Result<Box<dyn BodyRoom>, DoorError>;
+
 /// Reads a whole body that may be compressed with gzip or zstd: up to [`BODY_BYTES_ENCODED`] as it
-/// comes, and up to [`BODY_BYTES_DECODED`] after decompression.
-pub(super) async fn read_encoded(headers: &HeaderMap, body: Body) -> Result<Bytes, DoorError> {
+/// comes, and up to [`BODY_BYTES_DECODED`] after decompression, as far as there is room. The room
+/// comes back with it.
+pub(super) async fn read_encoded(
+    headers: &HeaderMap,
+    body: Body,
+    room: Room,
+) -> Result<(Bytes, Box<dyn BodyRoom>), DoorError> {
     let encoding = Encoding::of(headers)?;
-    let body = read_as_it_comes(headers, body).await?;
-    let Some(encoding) = encoding else { return Ok(body) };
-    let decoded = tokio::task::spawn_blocking(move || encoding.decode(&body)).await;
-    let decoded = decoded.unwrap_or_else(|error| Err(io::Error::other(error)));
-    let decoded = decoded.map_err(|error| {
-        unreadable(error).hint("check the content-encoding header and the compressed bytes")
-    })?;
+    let (body, mut room) = read_as_it_comes(headers, body, room).await?;
+    let Some(encoding) = encoding else { return Ok((body, room)) };
+    let decoded = tokio::task::spawn_blocking(move || {
+        let decoded = encoding.decode(&body, &mut *room)?;
+        Ok((decoded, room))
+    });
+    let (decoded, room) =
+        decoded.await.unwrap_or_else(|error| Err(undecodable(io::Error::other(error))))?;
     if decoded.len() > BODY_BYTES_DECODED {
         return Err(too_large("decompressed body", BODY_BYTES_DECODED));
     }
-    Ok(decoded.into())
+    Ok((decoded.into(), room))
 }
 
 impl Encoding {
@@ -49,55 +61,71 @@ impl Encoding {
     }
 
     /// The decompressed bytes; one more than the limit where there are more.
-    fn decode(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let most = BODY_BYTES_DECODED as u64 + 1;
-        let mut decoded = Vec::new();
-        match self {
-            Self::Gzip => {
-                flate2::read::MultiGzDecoder::new(bytes).take(most).read_to_end(&mut decoded)?
-            }
-            Self::Zstd => {
-                zstd::Decoder::with_buffer(bytes)?.take(most).read_to_end(&mut decoded)?
-            }
+    fn decode(&self, bytes: &[u8], room: &mut dyn BodyRoom) -> Result<Vec<u8>, DoorError> {
+        let decoder: Box<dyn Read + '_> = match self {
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+            Self::Zstd => Box::new(zstd::Decoder::with_buffer(bytes).map_err(undecodable)?),
         };
-        Ok(decoded)
+        let mut decoder = decoder.take(BODY_BYTES_DECODED as u64 + 1);
+        let mut decoded = Vec::new();
+        loop {
+            let part = (&mut decoder).take(DECODED_AT_ONCE).read_to_end(&mut decoded);
+            match part.map_err(undecodable)? {
+                0 => return Ok(decoded),
+                more => room.grow(more)?,
+            }
+        }
     }
 }
 
-/// Reads a body up to [`BODY_BYTES_ENCODED`].
-async fn read_as_it_comes(headers: &HeaderMap, body: Body) -> Result<Bytes, DoorError> {
-    let refused = || too_large("encoded body", BODY_BYTES_ENCODED);
+/// Reads a body up to [`BODY_BYTES_ENCODED`]. What is refused is read and thrown away, up to
+/// [`BODY_BYTES_DRAINED`]: a client that is cut off while it writes does not read why.
+async fn read_as_it_comes(
+    headers: &HeaderMap,
+    body: Body,
+    room: Room,
+) -> Result<(Bytes, Box<dyn BodyRoom>), DoorError> {
     let length = content_length(headers).unwrap_or(0);
-    let mut is_too_large = length > BODY_BYTES_ENCODED as u64;
-    if is_too_large && headers.contains_key(header::EXPECT) {
+    let mut room = match length > BODY_BYTES_ENCODED as u64 {
+        true => Err(too_large("encoded body", BODY_BYTES_ENCODED)),
+        false => room,
+    };
+    if headers.contains_key(header::EXPECT) {
         // The client waits for leave to send.
-        return Err(refused());
+        room = Ok(room?);
     }
     let (mut taken, mut drained) = (BytesMut::new(), 0);
     let mut body = body.into_data_stream();
     while let Some(part) = body.next().await {
-        match part {
-            // A body in one part is not copied.
-            Ok(part) if part.len() as u64 == length && !is_too_large => return Ok(part),
-            Ok(part) if !is_too_large && taken.len() + part.len() <= BODY_BYTES_ENCODED => {
-                taken.extend_from_slice(&part);
-            }
-            Ok(part) => {
-                is_too_large = true;
-                taken = BytesMut::new();
-                drained += part.len();
-                if drained > BODY_BYTES_DRAINED {
-                    return Err(refused());
-                }
-            }
-            Err(_) if is_too_large => return Err(refused()),
-            Err(error) => {
+        let part = match (part, &room) {
+            (Ok(part), _) => part,
+            (Err(_), Err(_)) => break,
+            (Err(error), Ok(_)) => {
                 let detail = format!("the body broke off: {error}");
                 return Err(DoorError::new(ErrorKind::Malformed, detail));
             }
+        };
+        room = room.and_then(|mut room| {
+            if taken.len() + part.len() > BODY_BYTES_ENCODED {
+                return Err(too_large("encoded body", BODY_BYTES_ENCODED));
+            }
+            room.grow(part.len())?;
+            Ok(room)
+        });
+        match &room {
+            // A body in one part is not copied.
+            Ok(_) if part.len() as u64 == length => return Ok((part, room?)),
+            Ok(_) => taken.extend_from_slice(&part),
+            Err(_) => {
+                taken = BytesMut::new();
+                drained += part.len();
+                if drained > BODY_BYTES_DRAINED {
+                    break;
+                }
+            }
         }
     }
-    if is_too_large { Err(refused()) } else { Ok(taken.freeze()) }
+    Ok((taken.freeze(), room?))
 }
 
 /// Reads a whole body, up to a limit.
@@ -114,6 +142,10 @@ pub(super) async fn read_text(body: Body, what: &str, limit: usize) -> Result<St
     String::from_utf8(bytes.into()).map_err(|error| {
         DoorError::new(ErrorKind::Malformed, format!("the {what} is not UTF-8: {error}"))
     })
+}
+
+fn undecodable(error: io::Error) -> DoorError {
+    unreadable(error).hint("check the content-encoding header and the compressed bytes")
 }
 
 fn unreadable(error: impl std::fmt::Display) -> DoorError {

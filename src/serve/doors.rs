@@ -15,6 +15,10 @@ use utoipa::ToSchema;
 /// Futures may be dropped when a client goes away; what was acknowledged by then stays.
 #[async_trait]
 pub trait Doors: Send + Sync + 'static {
+    /// Memory to read a body of telemetry into, held until the body is answered. The error is what
+    /// the body is told when none is taken now.
+    fn begin_ingest(&self) -> Result<Box<dyn BodyRoom>, DoorError>;
+
     /// Takes a message, an array of messages or one a line. Returns after the accepted points are
     /// durable. Bad elements are told in the answer; an error means that nothing was taken.
     async fn ingest_json(&self, body: Bytes, form: JsonForm) -> Result<IngestAnswer, DoorError>;
@@ -57,6 +61,12 @@ pub trait Doors: Send + Sync + 'static {
 
     /// How the runtime is. Answers quickly and never fails.
     async fn health(&self) -> Health;
+}
+
+/// Memory for a body that is being read, given back when it is dropped.
+pub trait BodyRoom: Send {
+    /// Asks for so many bytes more. Does not wait; the error is what the body is told.
+    fn grow(&mut self, bytes: usize) -> Result<(), DoorError>;
 }
 
 /// How JSON telemetry is laid out.

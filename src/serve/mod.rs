@@ -26,9 +26,9 @@ mod system;
 mod tests;
 
 pub use doors::{
-    Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health, HealthStatus,
-    IngestAnswer, JsonForm, ListedParameter, ListedQuery, Rejected, Report, Rows, StoredDocument,
-    ViewReport,
+    BodyRoom, Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health,
+    HealthStatus, IngestAnswer, JsonForm, ListedParameter, ListedQuery, Rejected, Report, Rows,
+    StoredDocument, ViewReport,
 };
 pub use hosts::Hosts;
 pub use limits::{

@@ -38,7 +38,7 @@ pub(super) async fn ingest(
     body: Body,
 ) -> Result<Json<IngestAnswer>, DoorError> {
     let form = Form::of(&headers)?;
-    let body = read_encoded(&headers, body).await?;
+    let (body, _room) = read_encoded(&headers, body, state.doors.begin_ingest()).await?;
     let answer = match form {
         Form::Unnamed if !is_json(&body) => return Err(unread(FORM)),
         Form::Unnamed => state.doors.ingest_json(body, JsonForm::Json).await?,

@@ -25,13 +25,13 @@ pub(super) struct DeadLetters {
 
 impl DeadLetters {
     pub fn push(&mut self, letter: DeadLetter, limits: &Limits) {
-        self.bytes += size_of_letter(&letter);
+        self.bytes += letter.bytes();
         self.letters.push_back(letter);
         self.fresh += 1;
         let mut dropped = 0;
         while self.letters.len() > limits.dead_letters || self.bytes > limits.dead_letter_bytes {
             let Some(oldest) = self.letters.pop_front() else { break };
-            self.bytes -= size_of_letter(&oldest);
+            self.bytes -= oldest.bytes();
             dropped += 1;
             if self.fresh > self.letters.len() {
                 self.fresh = self.letters.len();
@@ -73,10 +73,6 @@ impl SmallView for DeadLetters {
     fn bytes(&self) -> usize {
         self.bytes
     }
-}
-
-fn size_of_letter(letter: &DeadLetter) -> usize {
-    size_of::<DeadLetter>() + letter.raw.len() + letter.detail.len()
 }
 
 fn cells(letter: &DeadLetter) -> Vec<Cell<'_>> {

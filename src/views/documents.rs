@@ -60,6 +60,9 @@ impl Documents {
 }
 
 impl Row for Document {
+    // A document of an asset, a device or a link, of which there are many.
+    const OWN_TEXT: usize = 128;
+
     fn cells(&self) -> Vec<Cell<'_>> {
         let body = self.body.as_deref().unwrap_or("null");
         let fields: Value = match self.kind {

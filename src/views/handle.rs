@@ -9,7 +9,7 @@ use super::queue::Queue;
 use super::read::Frozen;
 use super::registry::Registry;
 use super::series::{APPLY_SECONDS, EPOCH};
-use super::state::State;
+use super::state::{Removed, State};
 use super::subscription::Subscription;
 use super::view::View;
 use crate::base::clock::{Clock, SystemClock};
@@ -53,6 +53,30 @@ pub struct ViewInfo {
     pub rows: usize,
     /// About how many bytes its contents take.
     pub bytes: usize,
+}
+
+/// What is known at one epoch.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The source's clock.
+    pub clock: Timestamp,
+    /// Assets that were removed.
+    pub removed: Arc<Removed>,
+    /// Batches for each view, in the order asked for; none for a view without rows.
+    pub views: Vec<Vec<RecordBatch>>,
+}
+
+/// What the views hold, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The tables that have a row for each asset, and for its windows.
+    pub wide: usize,
+    /// All other views.
+    pub small: usize,
+    /// What waits for subscribers. What several wait for counts for each.
+    pub queued: usize,
 }
 
 impl Views {
@@ -158,6 +182,14 @@ impl Views {
         infos
     }
 
+    /// About how many bytes they take.
+    pub fn held(&self) -> Held {
+        let state = self.read();
+        let registry = self.0.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let (wide, small) = state.bytes();
+        Held { wide, small, queued: registry.bytes() }
+    }
+
     /// The rows of several views that the filter keeps, all at one epoch. A view without rows has
     /// no batches.
     pub fn snapshot(
@@ -165,15 +197,11 @@ impl Views {
         views: &[&str],
         filter: &Filter,
     ) -> Result<(Epoch, Vec<Vec<RecordBatch>>), Error> {
-        self.clocked_snapshot(views, filter).map(|(epoch, _, rows)| (epoch, rows))
+        self.whole_snapshot(views, filter).map(|taken| (taken.epoch, taken.views))
     }
 
-    /// The same as [`Views::snapshot`], with the source's clock at that epoch.
-    pub fn clocked_snapshot(
-        &self,
-        views: &[&str],
-        filter: &Filter,
-    ) -> Result<(Epoch, Timestamp, Vec<Vec<RecordBatch>>), Error> {
+    /// The same as [`Views::snapshot`], with all else that is known at that epoch.
+    pub fn whole_snapshot(&self, views: &[&str], filter: &Filter) -> Result<Snapshot, Error> {
         let views: Vec<View> =
             views.iter().map(|name| View::parse(name)).collect::<Result<_, _>>()?;
         self.freeze(&views, filter, usize::MAX)
@@ -186,8 +214,8 @@ impl Views {
         filter: &Filter,
         limit: usize,
     ) -> Result<(Epoch, Vec<RecordBatch>), Error> {
-        let (epoch, _, mut rows) = self.freeze(&[view], filter, limit)?;
-        Ok((epoch, rows.pop().unwrap_or_default()))
+        let mut taken = self.freeze(&[view], filter, limit)?;
+        Ok((taken.epoch, taken.views.pop().unwrap_or_default()))
     }
 
     /// The view's rows now and every change from now on.
@@ -224,22 +252,18 @@ impl Views {
         })
     }
 
-    fn freeze(
-        &self,
-        views: &[View],
-        filter: &Filter,
-        limit: usize,
-    ) -> Result<(Epoch, Timestamp, Vec<Vec<RecordBatch>>), Error> {
+    fn freeze(&self, views: &[View], filter: &Filter, limit: usize) -> Result<Snapshot, Error> {
         for view in views {
             filter.check(*view)?;
         }
         let state = self.read();
-        let (epoch, clock) = (state.epoch, state.clock);
+        let (epoch, clock, removed) = (state.epoch, state.clock, Arc::clone(&state.removed));
         let frozen: Vec<Frozen> =
             views.iter().map(|view| Frozen::of(&state, *view, filter, limit)).collect();
         drop(state);
-        let rows = frozen.into_iter().map(|frozen| frozen.rows(limit)).collect::<Result<_, _>>()?;
-        Ok((epoch, clock, rows))
+        let views =
+            frozen.into_iter().map(|frozen| frozen.rows(limit)).collect::<Result<_, _>>()?;
+        Ok(Snapshot { epoch, clock, removed, views })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

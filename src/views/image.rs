@@ -6,7 +6,7 @@ use super::error::Error;
 use super::limits::Limits;
 use super::names::Names;
 use super::small::Collection;
-use super::state::State;
+use super::state::{Removed, State};
 use super::wide::Chunk;
 use crate::model::{
     Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind, Occurrence, Table,
@@ -22,6 +22,7 @@ use std::sync::Arc;
 pub struct Image {
     pub(super) epoch: Epoch,
     pub(super) clock: Timestamp,
+    pub(super) removed: Arc<Removed>,
     pub(super) names: Arc<Names>,
     /// Words a row, and rows, of each wide table.
     pub(super) wide: Vec<(Table, TypeId, usize, Vec<Arc<Chunk>>)>,
@@ -64,6 +65,11 @@ impl Image {
 }
 
 impl Restored {
+    /// Assets that were removed.
+    pub fn removed(&self) -> &Removed {
+        &self.0.removed
+    }
+
     /// The epoch.
     pub fn epoch(&self) -> Epoch {
         self.0.epoch

@@ -9,6 +9,8 @@ pub struct Limits {
     pub dead_letter_bytes: usize,
     /// Epochs for which outcomes of messages can be asked.
     pub outcome_epochs: usize,
+    /// Outcomes that are kept of all epochs but the newest; the oldest epochs leave first.
+    pub outcomes: usize,
     /// Messages that may wait for a subscriber.
     pub queue_messages: usize,
     /// Bytes that may wait for a subscriber. A single message is taken at any size when nothing
@@ -32,6 +34,8 @@ impl Limits {
     pub const DEAD_LETTER_BYTES: usize = 256 << 20;
     /// The epochs whose outcomes are kept.
     pub const OUTCOME_EPOCHS: usize = 4096;
+    /// The outcomes that are kept of all epochs but the newest.
+    pub const OUTCOMES: usize = 1_000_000;
     /// Messages that may wait for a subscriber.
     pub const QUEUE_MESSAGES: usize = 1024;
     /// Bytes that may wait for a subscriber.
@@ -44,6 +48,7 @@ impl Default for Limits {
             dead_letters: Self::DEAD_LETTERS,
             dead_letter_bytes: Self::DEAD_LETTER_BYTES,
             outcome_epochs: Self::OUTCOME_EPOCHS,
+            outcomes: Self::OUTCOMES,
             queue_messages: Self::QUEUE_MESSAGES,
             queue_bytes: Self::QUEUE_BYTES,
             slow_consumer: SlowConsumer::Disconnect,

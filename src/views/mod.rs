@@ -30,12 +30,13 @@ mod tests;
 
 pub use error::Error;
 pub use filter::{Envelope, Filter};
-pub use handle::{ViewInfo, Views};
+pub use handle::{Held, Snapshot, ViewInfo, Views};
 pub use image::{Image, Restored};
 pub use limits::{Limits, SlowConsumer};
 pub use series::{
     APPLY_SECONDS, DEAD_LETTERS_DROPPED, EPOCH, ROWS_REFUSED, ROWS_UPSERTED, SUBSCRIBERS,
     SUBSCRIBERS_CLOSED,
 };
+pub use state::Removed;
 pub use subscription::{Closed, Delta, Message, Subscription};
 pub use view::View;

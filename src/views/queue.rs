@@ -30,6 +30,11 @@ impl Queue {
         Self { waiting: Mutex::new(waiting), arrived: Notify::new() }
     }
 
+    /// The bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Appends a message of one epoch. False when the subscriber is closed, by this or before.
     pub fn push(&self, epoch: Epoch, message: Message, limits: &Limits) -> bool {
         let mut waiting = self.lock();

@@ -31,6 +31,12 @@ impl Registry {
         self.groups.entry((view, filter, envelope)).or_default().push(Arc::downgrade(queue));
     }
 
+    /// The bytes that wait for all of them.
+    pub fn bytes(&self) -> usize {
+        let readers = self.groups.values().flatten().filter_map(Weak::upgrade);
+        readers.map(|queue| queue.bytes()).sum()
+    }
+
     /// The views that somebody is subscribed to; forgets subscribers that went away.
     pub fn watched(&mut self) -> HashSet<View> {
         for readers in self.groups.values_mut() {

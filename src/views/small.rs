@@ -8,6 +8,9 @@ use std::collections::btree_map::Entry;
 
 /// A public row of a small view: its cells in the order of the view's columns.
 pub(super) trait Row: Ord + Clone {
+    /// About how many bytes of text a row has for itself.
+    const OWN_TEXT: usize = 64;
+
     fn cells(&self) -> Vec<Cell<'_>>;
 }
 
@@ -116,7 +119,9 @@ impl<R: Row> SmallView for Collection<R> {
     }
 
     fn bytes(&self) -> usize {
-        self.rows.len() * (size_of::<R>() + size_of::<i64>())
+        // The nodes of a tree are about three quarters full.
+        let nodes = self.rows.len() * (size_of::<R>() + size_of::<i64>()) * 4 / 3;
+        nodes + self.rows.len() * R::OWN_TEXT
     }
 }
 

@@ -18,11 +18,17 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Assets by id, each with its key and the epoch at which it was removed last. Rows of that epoch
+/// and later ones are of the asset that came after it under the same key.
+pub type Removed = BTreeMap<u32, (Arc<str>, Epoch)>;
+
 /// What every view holds.
 pub(super) struct State {
     pub epoch: Epoch,
     /// The source's clock.
     pub clock: Timestamp,
+    /// Assets that were removed, whether they came again or not.
+    pub removed: Arc<Removed>,
     pub names: Arc<Names>,
     pub wide: BTreeMap<(Table, TypeId), WideTable>,
     limits: Limits,
@@ -35,6 +41,8 @@ pub(super) struct State {
     dead_letters: DeadLetters,
     catalog: BTreeMap<Kind, Documents>,
     outcomes: VecDeque<(Epoch, Vec<Outcome>)>,
+    /// How many there are in all of these epochs.
+    kept_outcomes: usize,
 }
 
 impl State {
@@ -42,6 +50,7 @@ impl State {
         Self {
             epoch: Epoch::default(),
             clock: Timestamp::MIN,
+            removed: Arc::default(),
             names: Arc::default(),
             wide: BTreeMap::new(),
             limits,
@@ -54,6 +63,7 @@ impl State {
             dead_letters: DeadLetters::default(),
             catalog: Kind::ALL.into_iter().map(|kind| (kind, Documents::default())).collect(),
             outcomes: VecDeque::new(),
+            kept_outcomes: 0,
         }
     }
 
@@ -91,6 +101,7 @@ impl State {
         Ok(Image {
             epoch: self.epoch,
             clock: self.clock,
+            removed: Arc::clone(&self.removed),
             names: Arc::clone(&self.names),
             wide: wide.collect(),
             small: bincode::serialize(&small)?,
@@ -113,6 +124,7 @@ impl State {
         Ok(Self {
             epoch: image.epoch,
             clock: image.clock,
+            removed: image.removed,
             names,
             wide,
             events,
@@ -124,6 +136,14 @@ impl State {
             catalog,
             ..Self::new(limits)
         })
+    }
+
+    /// About how many bytes the wide tables take, and the small views.
+    pub fn bytes(&self) -> (usize, usize) {
+        let wide = self.wide.values().map(WideTable::bytes).sum();
+        let small = View::ALL.into_iter().filter_map(|view| self.small(view));
+        let outcomes = self.kept_outcomes * size_of::<Outcome>();
+        (wide, small.map(|small| small.bytes()).sum::<usize>() + outcomes)
     }
 
     /// What became of messages, in order of ordinals; nothing for epochs that are too old.
@@ -234,6 +254,8 @@ impl State {
 
     /// Forgets the rows of assets.
     fn remove(&mut self, assets: &[(u32, Arc<str>)]) {
+        let removed = Arc::make_mut(&mut self.removed);
+        removed.extend(assets.iter().map(|(id, key)| (*id, (Arc::clone(key), self.epoch))));
         let is_gone = |key: &Arc<str>| assets.iter().any(|(_, gone)| gone == key);
         for wide in self.wide.values_mut() {
             wide.remove(|(asset, _)| assets.iter().any(|(gone, _)| gone == asset));
@@ -288,12 +310,17 @@ impl State {
     }
 
     fn keep_outcomes(&mut self, outcomes: Vec<Outcome>) {
+        self.kept_outcomes += outcomes.len();
         match self.outcomes.back_mut() {
             Some((epoch, kept)) if *epoch == self.epoch => kept.extend(outcomes),
             _ => self.outcomes.push_back((self.epoch, outcomes)),
         }
-        while self.outcomes.len() > self.limits.outcome_epochs {
-            self.outcomes.pop_front();
+        let limits = &self.limits;
+        while self.outcomes.len() > limits.outcome_epochs
+            || (self.kept_outcomes > limits.outcomes && self.outcomes.len() > 1)
+        {
+            let oldest = self.outcomes.pop_front();
+            self.kept_outcomes -= oldest.map_or(0, |(_, outcomes)| outcomes.len());
         }
     }
 }

@@ -69,8 +69,15 @@ impl WideTable {
     }
 
     pub fn bytes(&self) -> usize {
-        let words = self.slots.len() * (self.stride * 8 + size_of::<Key>());
-        words + self.slots.capacity() * (size_of::<Key>() + 5)
+        let of_chunk = |chunk: &Arc<Chunk>| {
+            size_of::<Chunk>()
+                + chunk.keys.capacity() * size_of::<Key>()
+                + chunk.words.capacity() * 8
+        };
+        let chunks: usize = self.chunks.iter().map(of_chunk).sum();
+        // A table of hashes has a byte beside each entry, and is at most seven eighths full.
+        let entry = size_of::<(Key, u32)>() + 1;
+        chunks + self.slots.capacity() * 8 / 7 * entry
     }
 
     /// The chunks as they are now.
@@ -144,6 +151,10 @@ impl WideTable {
             if end.keys.is_empty() {
                 self.chunks.pop();
             }
+        }
+        // What was made for many more rows is given back.
+        if self.slots.capacity() > 4 * self.slots.len() {
+            self.slots.shrink_to(2 * self.slots.len());
         }
     }
 

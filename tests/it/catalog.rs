@@ -181,6 +181,48 @@ async fn a_deleted_asset_leaves_every_view() {
 }
 
 #[tokio::test]
+async fn an_asset_under_the_key_of_a_deleted_one_begins_anew() {
+    let plant = Plant::new();
+    let server = plant.serve();
+    let put_link = async |server: &Server| {
+        let asset = "{key: pump-1, asset_type: pump}".to_owned();
+        put(server, "/api/v1/catalog/assets/pump-1", YAML, asset).await.good();
+        let link = "{device: PUMP-1, asset: pump-1}".to_owned();
+        put(server, "/api/v1/catalog/links/PUMP-1->pump-1", YAML, link).await.good();
+    };
+    for (second, metrics) in [(0, json!({"TEMP": 120, "FLOW": 60})), (60, json!({"TEMP": 121}))] {
+        server.ingest(pump(second, metrics)).await;
+    }
+    for path in ["links/PUMP-1->pump-1", "assets/pump-1"] {
+        let path = format!("/api/v1/catalog/{path}");
+        server.send(Method::DELETE, &path, &[], String::new()).await;
+    }
+    // What was before is in the archive's files now, and in a checkpoint.
+    assert_eq!(server.terminate(), 0);
+    let server = plant.serve();
+    put_link(&server).await;
+    // One time has a point already, and one has not.
+    server.ingest(json!([pump(60, json!({"TEMP": 50})), pump(65, json!({"TEMP": 51}))])).await;
+    let check = async |server: &Server| {
+        let metrics = server.view("asset_metrics?asset=pump-1").await;
+        assert!(metrics.iter().all(|row| row["metric"] != "flow"), "{metrics:?}");
+        let hours = server.view("rollups_1h?asset=pump-1&metric=temperature").await;
+        assert_eq!((&hours[0]["count"], &hours[0]["max"]), (&json!(2), &json!(51.0)), "{hours:?}");
+        // Its history is that of the key: both assets', each time once.
+        let sql = "SELECT value FROM telemetry WHERE metric = 'temperature' ORDER BY event_time";
+        let values = server.sql(sql).await;
+        let values: Vec<_> = values.iter().map(|row| row["value"].as_f64().unwrap()).collect();
+        assert_eq!(values, [120.0, 50.0, 51.0]);
+    };
+    check(&server).await;
+    plant.run(&["verify"]).expect(0);
+    assert_eq!(server.terminate(), 0);
+    let server = plant.serve();
+    check(&server).await;
+    plant.run(&["verify"]).expect(0);
+}
+
+#[tokio::test]
 async fn invalid_documents_say_where() {
     let plant = Plant::new();
     let server = plant.serve();

@@ -62,7 +62,7 @@ fn record(path: &Path) -> u64 {
 }
 
 /// The most memory that a process has had so far, in bytes; `None` when it has ended.
-fn peak(pid: u32) -> Option<u64> {
+pub fn peak(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

@@ -465,6 +465,10 @@ fn readme_limits_are_those_of_the_program() {
         format!("| time, from the question to the last row | {} s |", sql.time.as_secs()),
         format!("| rows of an answer | {} |", thousands(sql.rows)),
         format!("before they spill to disk | {} MiB |", sql.memory_bytes >> 20),
+        format!(
+            "| the same of all queries, with the rows of the views that they read | {} GiB |",
+            sql.all_memory_bytes >> 30
+        ),
         format!("| spilled to disk by all queries | {} GiB |", sql.spill_bytes >> 30),
         format!("| queries at the same time; others wait | {} |", sql.concurrent),
         format!("at most {} MiB,", serve::BODY_BYTES_ENCODED >> 20),

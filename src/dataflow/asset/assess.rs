@@ -32,6 +32,8 @@ pub struct TypeState {
     spare: Vec<Span>,
     pub(super) steps: Steps,
     opened: Vec<u32>,
+    /// Places in `assets` and `series` whose asset was removed.
+    pub(super) vacant: Vec<u32>,
     /// Assets with new points before the current era, and the first of their times.
     pub(super) behind: BTreeMap<usize, i64>,
     /// The newest tick, microseconds.
@@ -62,11 +64,22 @@ impl TypeState {
             spare: Vec::new(),
             steps: Steps::default(),
             opened: Vec::new(),
+            vacant: Vec::new(),
             behind: BTreeMap::new(),
             clock,
             alarms: BinaryHeap::new(),
             saving: None,
         }
+    }
+
+    /// The bytes that the assets share.
+    pub(super) fn shared_bytes(&self) -> usize {
+        let spans = self.spans.iter().chain(&self.spare);
+        let touched: usize = spans.map(|span| span.touched.capacity() * 8).sum();
+        let spans = (self.spans.capacity() + self.spare.capacity()) * size_of::<Span>();
+        let indexes = self.index.capacity() + self.opened.capacity() + self.vacant.capacity();
+        let alarms = self.alarms.capacity() * size_of::<(i64, u32)>();
+        spans + touched + self.staged.capacity() * 8 + indexes * 4 + alarms
     }
 
     /// Takes all rows of one epoch, in the order of their arrival, and says what changed.
@@ -262,9 +275,19 @@ impl TypeState {
         }
         let plan = &self.era.plan;
         if self.index[at] == u32::MAX {
-            self.index[at] = self.assets.len() as u32;
-            self.assets.push(Asset::new(id, plan));
-            self.series.push(Series::of_asset(&plan.rows, id));
+            let (asset, series) = (Asset::new(id, plan), Series::of_asset(&plan.rows, id));
+            self.index[at] = match self.vacant.pop() {
+                Some(place) => {
+                    self.assets[place as usize] = asset;
+                    self.series[place as usize] = series;
+                    place
+                }
+                None => {
+                    self.assets.push(asset);
+                    self.series.push(series);
+                    (self.assets.len() - 1) as u32
+                }
+            };
         }
         let index = self.index[at] as usize;
         let asset = &mut self.assets[index];

@@ -88,7 +88,7 @@ impl TypeState {
 
     /// Begins a save of all assets as they are now. A save that is under way is given up.
     pub fn begin_save(&mut self) {
-        let waiting = vec![true; self.assets.len()];
+        let waiting = self.assets.iter().map(Asset::is_here).collect();
         self.saving = Some(Saving { waiting, next: 0, early: Vec::new() });
     }
 

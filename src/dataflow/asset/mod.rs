@@ -30,6 +30,7 @@ mod version;
 mod changes;
 mod message;
 mod checkpoint;
+mod held;
 
 #[cfg(test)]
 mod tests;
@@ -38,4 +39,5 @@ pub use assess::TypeState;
 pub use changes::{Changes, Names};
 pub use checkpoint::Eras;
 pub use era::Era;
+pub use held::Held;
 pub use plan::{Plan, PlanError};

@@ -20,8 +20,9 @@ use std::sync::Arc;
 pub type Ears<'a> = (&'a mut Tables, &'a mut Said, &'a mut Changes);
 
 impl TypeState {
-    /// Puts the points of row `i`, which lies before the current era, into its segment. Points
-    /// of metrics that the version of that time does not have come too late.
+    /// Puts the points of row `i`, which lies before the current era, into its segment, as what
+    /// the version of that time has their metrics as. Points of metrics that it does not have come
+    /// too late.
     pub(super) fn place_behind(
         &mut self,
         index: usize,
@@ -46,12 +47,12 @@ impl TypeState {
                 continue;
             }
             let key = (self.era.plan.id, rows.assets[i], slot as u32, time);
-            let Some(known) = era.measured_of(&self.era, slot) else {
+            let (word, quality) = (rows.words(i)[slot], Quality(rows.quality(i)[slot]));
+            let Some((known, word)) = era.adopt(&self.era, slot, word) else {
                 too_late += 1;
                 arrivals.superseded.push(key);
                 continue;
             };
-            let (word, quality) = (rows.words(i)[slot], Quality(rows.quality(i)[slot]));
             let (row, _) = series.row_at(layout, time);
             match series.place(layout, row, known, word, quality).0 {
                 Placed::New => changed = true,

@@ -33,6 +33,15 @@ struct OpenWindow {
 }
 
 impl Windows {
+    /// The bytes that they take.
+    pub fn bytes(&self) -> usize {
+        let words = self.open.iter().map(|open| {
+            open.words.capacity() + open.folded.as_ref().map_or(0, |folded| folded.capacity())
+        });
+        let open = self.open.capacity() * size_of::<OpenWindow>();
+        size_of::<Self>() + open + words.sum::<usize>() * 8
+    }
+
     /// Adds the fresh points of an appended row.
     pub fn append(&mut self, plan: &Plan, window: Window, row: &[u64]) {
         let time = plan.rows.time(row);
@@ -86,19 +95,20 @@ impl Windows {
         self.open.iter().map(|open| open.start).find(|start| start + window.size().0 > time)
     }
 
-    /// Settles the windows that end at or before the watermark. Returns the end of the first
-    /// window that is not settled, if any.
+    /// Settles the windows that end at or before the watermark. The others are provisional, also
+    /// those that were settled before a version of the document set the watermark back. Returns
+    /// the end of the first window that is not settled, if any.
     pub fn settle(&mut self, window: Window, watermark: i64) -> Option<i64> {
         let mut next = None;
         for open in &mut self.open {
-            if open.words[0] == 0 {
-                let end = open.start + window.size().0;
-                if end <= watermark {
-                    open.words[0] = 1;
-                    open.dirty = true;
-                } else {
-                    next = Some(next.map_or(end, |next: i64| next.min(end)));
-                }
+            let end = open.start + window.size().0;
+            let is_settled = end <= watermark;
+            if is_settled != (open.words[0] > 0) {
+                open.words[0] = u64::from(is_settled);
+                open.dirty = true;
+            }
+            if !is_settled {
+                next = Some(next.map_or(end, |next: i64| next.min(end)));
             }
         }
         next

@@ -49,6 +49,11 @@ impl Series {
         self.len
     }
 
+    /// The bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.words.capacity() * 8
+    }
+
     /// Row `i`.
     pub fn row(&self, layout: &RowLayout, i: usize) -> &[u64] {
         let at = self.at(layout, i);

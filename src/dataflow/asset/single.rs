@@ -67,11 +67,24 @@ impl Asset {
         let latest: Vec<u64> = plan.layout.slots.iter().flat_map(|_| nothing).collect();
         Self {
             id,
-            past: Vec::new(),
-            log: StateLog::default(),
             windows: vec![Windows::default(); plan.windows.len()],
             base_latest: latest.clone(),
             latest,
+            // Not all assets in the same tick.
+            forget_at: FORGET_AFTER + id as usize % FORGET_AFTER,
+            ..Self::vacant()
+        }
+    }
+
+    /// No asset: what stands in the place of one that was removed.
+    pub fn vacant() -> Self {
+        Self {
+            id: u32::MAX,
+            past: Vec::new(),
+            log: StateLog::default(),
+            windows: Vec::new(),
+            latest: Vec::new(),
+            base_latest: Vec::new(),
             health: Vec::new(),
             levels: Vec::new(),
             levels_changed: false,
@@ -86,9 +99,13 @@ impl Asset {
             appended: true,
             opened: false,
             settle_at: NEVER,
-            // Not all assets in the same tick.
-            forget_at: FORGET_AFTER + id as usize % FORGET_AFTER,
+            forget_at: FORGET_AFTER,
         }
+    }
+
+    /// Whether an asset is here.
+    pub fn is_here(&self) -> bool {
+        self.id != u32::MAX
     }
 
     /// Takes a row behind the newest one that leaves the rules as they are.

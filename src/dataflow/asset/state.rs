@@ -82,6 +82,12 @@ impl StateLayout {
         levels.chain(held).min()
     }
 
+    /// Whether an event will be told of that waits for its time.
+    pub fn waits(&self, plan: &Plan, state: &[i64]) -> bool {
+        let mut events = plan.events.iter().enumerate();
+        events.any(|(i, rule)| rule.deadline(&state[self.event(i)]).is_some())
+    }
+
     /// Lets time pass up to `t` without a row.
     pub fn advance(&self, plan: &Plan, state: &mut [i64], t: i64) {
         for (i, rule) in plan.rules.iter().enumerate() {

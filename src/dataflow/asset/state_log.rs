@@ -58,6 +58,11 @@ pub struct Steps {
 }
 
 impl StateLog {
+    /// The bytes that it takes beside itself.
+    pub fn bytes(&self) -> usize {
+        self.words.capacity() * 8
+    }
+
     /// The state after the newest row; `None` before the first change.
     pub fn last(&self, layout: &StateLayout) -> Option<&[i64]> {
         let start = self.words.len().checked_sub(layout.width)?;
@@ -97,7 +102,8 @@ impl StateLog {
     }
 
     /// Lets the rules look at the rows from `start` on. Rows from `must` on may be left out as
-    /// soon as the state is what it was before them. After the last row time passes up to `clock`.
+    /// soon as the state is what it was before them and no event waits, whose message is made of
+    /// the last row before it. After the last row time passes up to `clock`.
     pub fn restep(
         &mut self,
         plan: &Plan,
@@ -112,7 +118,8 @@ impl StateLog {
         if layout.width == 0 {
             return;
         }
-        if let Some(last) = self.last_before(layout, series.time(&plan.rows, start)) {
+        let last = self.last_before(layout, series.time(&plan.rows, start));
+        if let Some(last) = last.filter(|last| !layout.waits(plan, last)) {
             // Most rows change nothing.
             while start < must && layout.rests(plan, last, series.row(&plan.rows, start)) {
                 start += 1;
@@ -132,7 +139,10 @@ impl StateLog {
         steps.old.extend_from_slice(&steps.state);
         let mut next = 0;
         for i in start..rows {
-            if i >= must && layout.meets(&plan.rows, &steps.state, &steps.old) {
+            if i >= must
+                && layout.meets(&plan.rows, &steps.state, &steps.old)
+                && !layout.waits(plan, &steps.state)
+            {
                 steps.end = i;
                 break;
             }

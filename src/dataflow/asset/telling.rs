@@ -65,8 +65,15 @@ impl Asset {
     /// Tells the raised levels and the levels that differ, after the state changed.
     pub fn tell_levels(&mut self, era: &Era, name: &Arc<str>, said: &mut Said, out: &mut Changes) {
         let (plan, states) = (&era.plan, &era.states);
+        let mut nothing = Vec::new();
+        let mut state = self.log.last(states);
+        if state.is_none() && !self.levels.is_empty() {
+            // A correction took away all that had been evaluated, and the row says so.
+            states.initial(&plan.rows, &mut nothing);
+            state = Some(&nothing);
+        }
         let (mut open, mut levels) = (Vec::new(), Vec::new());
-        if let Some(state) = self.log.last(states) {
+        if let Some(state) = state {
             open = raised(plan, states, state);
             let rules = 0..plan.rules.len();
             levels = rules.flat_map(|i| RulePlan::summary(&state[states.rule(i)])).collect();

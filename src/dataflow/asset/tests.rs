@@ -1,9 +1,9 @@
 //! The oracle here is the state machine itself on the ordered series: whatever the order of
 //! arrival, the duplicates, the corrections and the batch borders, the same must come out.
 
-use super::{Changes, Era, Eras, Names, Plan, TypeState};
+use super::{Changes, Era, Eras, Held, Names, Plan, TypeState};
 use crate::catalog::asset_type::AssetType;
-use crate::model::{Change, Rows, Table, TypeId, mask_words};
+use crate::model::{Change, Rows, Table, TypeId, Window, mask_words};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -86,6 +86,11 @@ impl Graph {
 
     /// Feeds `(asset, row)` as one epoch.
     fn feed(&mut self, input: &[(u32, Row)]) -> Changes {
+        self.feed_with(0, input)
+    }
+
+    /// Feeds rows of this quality.
+    fn feed_with(&mut self, quality: u32, input: &[(u32, Row)]) -> Changes {
         let mut rows = Rows::new(TypeId(3), self.slots);
         for (i, (asset, (time, values))) in input.iter().enumerate() {
             rows.assets.push(*asset);
@@ -96,7 +101,7 @@ impl Graph {
             for (slot, value) in values.iter().chain([&None]).enumerate().take(self.slots) {
                 mask[0] |= u64::from(value.is_some()) << slot;
                 rows.words.push(value.unwrap_or_default().to_bits());
-                rows.quality.push(0);
+                rows.quality.push(if value.is_some() { quality } else { 0 });
             }
             rows.fresh.extend(mask);
         }
@@ -273,6 +278,24 @@ fn a_correction_that_changes_no_level_says_nothing_of_levels() {
     assert_eq!(changes.list.iter().filter(levels).count(), 0, "{changes:?}");
     let changes = graph.feed(&[(0, (240, [Some(212.6), None]))]);
     assert!(changes.list.iter().all(|c| matches!(c, Change::Outcomes(_))), "{changes:?}");
+}
+
+#[test]
+fn a_correction_that_leaves_nothing_to_evaluate_takes_the_level_back() {
+    let mut graph = Graph::new(DOCUMENT);
+    let rows = [(0, (0, [Some(213.0), None])), (1, (0, [Some(213.0), None]))];
+    graph.feed(&rows);
+    let level = |graph: &Graph, asset| graph.said.tables[&(Table::Thresholds, asset, 0)].clone();
+    let before = level(&graph, 1);
+    let changes = graph.feed_with(0x8000_0000, &rows[..1]);
+    for change in &changes.list {
+        if let Change::Upserts(upserts) = change {
+            assert_eq!(upserts.words.len(), upserts.assets.len() * upserts.stride, "{upserts:?}");
+        }
+    }
+    assert_eq!(level(&graph, 0)[..3], [0, i64::MIN as u64, 0]);
+    assert_eq!(level(&graph, 1), before);
+    assert!(graph.said.fleet.keys().all(|place| !place.contains(", 0)")), "{:?}", graph.said.fleet);
 }
 
 #[test]
@@ -474,6 +497,49 @@ fn what_is_pending_happens_when_time_passes() {
 }
 
 #[test]
+fn a_late_row_is_told_of_by_an_event_that_waited_behind_it() {
+    let says = r#""event_type": "pump.dry", "message": "{{metrics.temp|1}}""#;
+    let document = DOCUMENT.replace(r#""event_type": "pump.dry""#, says);
+    for by_time in [false, true] {
+        let mut graph = Graph::new(&document);
+        graph.feed(&[(0, (0, [Some(200.0), Some(10.0)]))]);
+        if by_time {
+            graph.tick(60);
+        }
+        graph.feed(&[(0, (70, [Some(201.0), None]))]);
+        graph.feed(&[(0, (50, [Some(205.0), None]))]);
+        let dry = graph.said.rows.keys().filter(|row| row.contains("pump.dry"));
+        let dry: Vec<_> = dry.collect();
+        assert!(dry.len() == 1 && dry[0].contains("\"205.0\""), "by time {by_time}: {dry:?}");
+    }
+}
+
+#[test]
+fn a_late_point_is_what_the_version_of_its_time_has_its_metric_as() {
+    let whole = DOCUMENT.replace(r#""flow": {}"#, r#""flow": {"type": "integer"}"#);
+    let mut graph = Graph::new(&whole);
+    graph.feed(&[(0, (0, [Some(200.0), None]))]);
+    graph.feed(&[(0, (100, [Some(200.0), None]))]);
+    graph.publish(DOCUMENT, 2, 200);
+    graph.feed(&[(0, (210, [Some(200.0), None]))]);
+    graph.feed(&[(0, (20, [None, Some(9.0)]))]);
+    let dry = |row: &&String| row.contains("pump.dry") && row.contains("event_time: 80000000");
+    assert_eq!(graph.said.rows.keys().filter(dry).count(), 1, "{:?}", graph.said.rows);
+}
+
+#[test]
+fn a_version_that_waits_longer_makes_windows_provisional_again() {
+    let mut graph = Graph::new(DOCUMENT);
+    graph.feed(&[(0, (0, [Some(200.0), None])), (0, (61, [Some(200.0), None]))]);
+    let status = |graph: &Graph| graph.said.tables[&(Table::Rollups(Window::Minute), 0, 0)][0];
+    assert_eq!(status(&graph), 1);
+    graph.publish(&DOCUMENT.replace("PT0S", "PT2M"), 2, 62);
+    assert_eq!(status(&graph), 0);
+    graph.feed(&[(0, (180, [Some(200.0), None]))]);
+    assert_eq!(status(&graph), 1);
+}
+
+#[test]
 fn a_removed_asset_leaves_the_fleet_and_may_begin_anew() {
     let mut graph = Graph::new(DOCUMENT);
     graph.feed(&[(0, (0, [Some(213.0), Some(10.0)])), (1, (0, [Some(213.0), Some(10.0)]))]);
@@ -484,6 +550,87 @@ fn a_removed_asset_leaves_the_fleet_and_may_begin_anew() {
     graph.tick(500);
     graph.feed(&[(0, (10, [Some(1.0), None]))]);
     assert_eq!(graph.said.tables[&(Table::Latest, 0, 0)][..2], [1f64.to_bits(), 10_000_000]);
+}
+
+#[test]
+fn the_place_of_a_removed_asset_is_taken_by_the_next_one() {
+    let row = (0, [Some(213.0), Some(10.0)]);
+    let (mut graph, mut other) = (Graph::new(DOCUMENT), Graph::new(DOCUMENT));
+    let remove = |graph: &mut Graph| {
+        let mut changes = Changes::default();
+        graph.state.save_touched(&[0]);
+        graph.state.remove(0, &graph.names, &mut changes);
+        graph.said.fold(&changes);
+    };
+    let saved = |graph: &mut Graph| {
+        let mut ids = Vec::new();
+        while let Some(id) = graph.state.save_next(&mut Vec::new()) {
+            ids.push(id);
+        }
+        ids
+    };
+    graph.feed(&[(0, row), (1, row)]);
+    // A save that is under way has both of them, one that begins now the other one.
+    graph.state.begin_save();
+    remove(&mut graph);
+    assert_eq!(saved(&mut graph), [0, 1]);
+    graph.state.begin_save();
+    assert_eq!(saved(&mut graph), [1]);
+    graph.publish(&DOCUMENT.replace("\"value\": 212", "\"value\": 211"), 2, 5);
+    graph.feed(&[(2, (10, row.1))]);
+    graph.state.begin_save();
+    assert_eq!(saved(&mut graph), [2, 1]);
+    // What is said of the new one is what is said of it in a plant that never had the old one.
+    other.feed(&[(1, row)]);
+    other.publish(&DOCUMENT.replace("\"value\": 212", "\"value\": 211"), 2, 5);
+    other.feed(&[(2, (10, row.1))]);
+    for graph in [&mut graph, &mut other] {
+        graph.tick(500);
+    }
+    let of = |graph: &Graph, asset| -> Vec<(Table, i64, Vec<u64>)> {
+        let rows = graph.said.tables.iter().filter(|((_, id, _), _)| *id == asset);
+        rows.map(|((table, _, start), words)| (*table, *start, words.clone())).collect()
+    };
+    for asset in [1, 2] {
+        assert_eq!(of(&graph, asset), of(&other, asset));
+    }
+}
+
+#[test]
+fn what_assets_take_is_measured_in_parts_and_goes_with_them() {
+    let mut graph = Graph::new(DOCUMENT);
+    (0..500).for_each(|id| graph.names.insert(id, format!("pump-{id}").into()));
+    let measured = |graph: &Graph, most: usize| {
+        let (mut held, mut next) = (Held::default(), Some(0));
+        while let Some(from) = next {
+            next = graph.state.measure(from, most, &mut held);
+        }
+        held
+    };
+    let empty = measured(&graph, 1);
+    assert_eq!((empty.series, empty.rules, empty.windows), (0, 0, 0));
+    let tick = |graph: &mut Graph, times: std::ops::Range<i64>| {
+        for time in times {
+            let temp = 205.0 + (time % 10) as f64;
+            let rows = (0..500).map(|id| (id, (time * 30, [Some(temp), Some(17.0)])));
+            graph.feed(&rows.collect::<Vec<_>>());
+        }
+    };
+    tick(&mut graph, 0..2);
+    let few = measured(&graph, 7);
+    assert_eq!(few, measured(&graph, usize::MAX / 2), "however many at once");
+    assert!(few.series > 0 && few.rules > 0 && few.windows > 0 && few.rows > 0, "{few:?}");
+    tick(&mut graph, 2..100);
+    let many = measured(&graph, 100);
+    // An hour of rows is kept, of 8 words at the least.
+    assert!(many.series >= 500 * 100 * 64 && many.rules > few.rules, "{few:?} {many:?}");
+    let mut changes = Changes::default();
+    (0..500).for_each(|id| graph.state.remove(id, &graph.names, &mut changes));
+    let gone = measured(&graph, 100);
+    assert!(gone.total() * 10 < many.total(), "{many:?} {gone:?}");
+    tick(&mut graph, 0..100);
+    let again = measured(&graph, 100);
+    assert!(again.total() < many.total() / 10 * 11, "places are used again: {many:?} {again:?}");
 }
 
 #[test]

@@ -30,6 +30,9 @@ impl TypeState {
             (Tables::new(&self.era.plan, self.assets.len()), Said::default());
         for index in 0..self.assets.len() {
             let asset = &mut self.assets[index];
+            if !asset.is_here() {
+                continue;
+            }
             asset.retire(&old.plan, names.get(asset.id), &mut said, out);
             asset.relayout(&old, &self.era);
             self.rebuild(index, (from, &old), names, (&mut tables, &mut said, out));
@@ -44,8 +47,11 @@ impl TypeState {
         // What was said of it is dropped by its name; only the fleet has to be told.
         let mut unsaid = Said::default();
         self.assets[index].retire(&self.era.plan, names.get(id), &mut unsaid, out);
-        self.assets[index] = Asset::new(id, &self.era.plan);
-        self.series[index] = Series::of_asset(&self.era.plan.rows, id);
+        // The place stays, for the next asset that is new.
+        self.assets[index] = Asset::vacant();
+        self.series[index] = Series::default();
+        self.index[id as usize] = u32::MAX;
+        self.vacant.push(index as u32);
     }
 }
 

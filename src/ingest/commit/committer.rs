@@ -52,6 +52,8 @@ struct Shared {
 /// What the thread tells everybody.
 pub(super) struct Status {
     pub durable: AtomicU64,
+    /// The bytes of all frames that were sent.
+    pub sent_bytes: AtomicU64,
     pub state: watch::Sender<State>,
 }
 
@@ -84,6 +86,7 @@ impl Committer {
         let room = Arc::new(Semaphore::new(limits.queue_bytes.min(u32::MAX as usize)));
         let status = Arc::new(Status {
             durable: AtomicU64::new(log.durable_epoch().unwrap_or_default().0),
+            sent_bytes: AtomicU64::new(0),
             state: watch::Sender::new(State::Running),
         });
         let frame_limit = log.frame_limit();
@@ -152,6 +155,16 @@ impl Committer {
     /// Bytes that wait or are on their way to the disk.
     pub fn queued_bytes(&self) -> usize {
         self.budget().saturating_sub(self.shared.room.available_permits())
+    }
+
+    /// The most bytes that may wait or be on their way to the disk.
+    pub fn queue_limit(&self) -> usize {
+        self.budget()
+    }
+
+    /// The bytes of all frames that were sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.shared.status.sent_bytes.load(Ordering::Relaxed)
     }
 
     /// How the committer is.

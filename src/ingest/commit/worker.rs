@@ -297,6 +297,7 @@ impl Worker {
         if std::mem::take(&mut self.marked) {
             (self.on_mark)(epoch, frame.tick);
         }
+        self.status.sent_bytes.fetch_add(frame.bytes() as u64, Ordering::Relaxed);
         let gone = self.frames.send(frame).is_err();
         answer_all(parts, Ok(epoch));
         if gone && !self.closing {

@@ -7,14 +7,13 @@ use crate::log;
 use crate::model::{Batch, Epoch, Frame, Timestamp};
 use crate::query::error::Error;
 use crate::query::limits::Limits;
-use crate::query::session::{self, Tables};
+use crate::query::session::{self, Environment, Tables};
 use crate::query::source::Contents;
 use crate::query::telemetry;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
     DataType as Arrow, Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type,
 };
-use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::StreamExt;
 use hashbrown::HashMap;
 use std::collections::HashSet;
@@ -52,7 +51,7 @@ struct Part {
 /// Recounts at the epoch that is visible now.
 pub(in crate::query) async fn recount(
     tables: &Tables,
-    env: &RuntimeEnv,
+    env: &Environment,
     limits: &Limits,
     frames: Frames,
 ) -> Result<Conservation, Error> {
@@ -169,7 +168,7 @@ impl Part {
     /// Looks at all of telemetry. Gives some of the keys that are not there, too.
     async fn compare(
         mut self,
-        env: &RuntimeEnv,
+        env: &Environment,
         limits: &Limits,
         snapshot: &Telemetry,
     ) -> Result<(Conservation, HashSet<u128>), Error> {

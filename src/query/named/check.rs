@@ -7,10 +7,10 @@ use crate::historian;
 use crate::model::Timestamp;
 use crate::query::error::Error;
 use crate::query::limits::{Limits, STACK_BYTES};
-use crate::query::{session, statement, telemetry};
+use crate::query::session::{self, Environment};
+use crate::query::{statement, telemetry};
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use std::sync::Arc;
 
 /// The queries that can be planned against these tables (`telemetry` is there anyway), with their
@@ -55,7 +55,7 @@ async fn one(query: &NamedQuery, tables: &[(String, SchemaRef)]) -> Result<(), E
         let hint = Some(format!("write ${} where its value goes", unused.name));
         return Err(Error::Parameter { message, hint });
     }
-    let context = session::empty(&RuntimeEnv::default(), &limits)?;
+    let context = session::empty(&Environment::bare(&limits), &limits)?;
     let telemetry = (telemetry::NAME.to_owned(), historian::schema());
     let known = || tables.iter().chain([&telemetry]);
     for name in &asked.tables {

@@ -5,10 +5,9 @@ use super::compare::Side;
 use super::report::Finding;
 use crate::query::error::Error;
 use crate::query::limits::Limits;
-use crate::query::session;
+use crate::query::session::{self, Environment};
 use arrow::array::RecordBatch;
 use datafusion::datasource::MemTable;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -37,7 +36,7 @@ pub(super) const FLEET: [(&str, &str, Shape); 2] = [
 
 /// Compares one of [`FLEET`] with what the views of single assets say.
 pub(super) async fn fleet(
-    env: &RuntimeEnv,
+    env: &Environment,
     limits: &Limits,
     sql: &str,
     shape: Shape,

@@ -2,14 +2,14 @@
 
 use super::plant::Plant;
 use super::points::{Accepted, drop_late};
-use crate::model::Quality;
+use crate::model::{Epoch, Quality};
 use crate::query::error::Error;
 use crate::query::telemetry;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
 use datafusion::prelude::{SessionContext, col, lit};
 use futures::StreamExt;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Reads telemetry back.
@@ -21,12 +21,19 @@ pub(super) struct Reader {
     /// Points that count in no view, by asset.
     pub late: BTreeMap<String, usize>,
     metrics: HashSet<Arc<str>>,
+    /// The epochs from which telemetry is of the assets that are there now.
+    since: HashMap<Arc<str>, Epoch>,
 }
 
 impl Reader {
-    /// `context` has the table.
-    pub(super) fn new(context: SessionContext, plant: Plant) -> Self {
-        Self { context, plant, points: 0, late: BTreeMap::new(), metrics: HashSet::new() }
+    /// `context` has the table. `removed` are the epochs at which assets were removed last.
+    pub(super) fn new(
+        context: SessionContext,
+        plant: Plant,
+        removed: HashMap<Arc<str>, Epoch>,
+    ) -> Self {
+        let (late, metrics) = (BTreeMap::new(), HashSet::new());
+        Self { context, plant, points: 0, late, metrics, since: removed }
     }
 
     /// All assets with telemetry, in order.
@@ -83,11 +90,14 @@ impl Reader {
         let epochs = batch.column(7).as_primitive::<UInt64Type>();
         for i in 0..batch.num_rows() {
             let asset = assets.value(i);
-            if self.plant.history(asset).is_none() {
+            let epoch = epochs.value(i);
+            // Before it was removed it was another asset.
+            let is_other = self.since.get(asset).is_some_and(|since| epoch < since.0);
+            if is_other || self.plant.history(asset).is_none() {
                 continue;
             }
             let accepted = Accepted {
-                epoch: epochs.value(i),
+                epoch,
                 event_time: times.value(i),
                 metric: self.metric(metrics.value(i)),
                 number: values.is_valid(i).then(|| values.value(i)),

@@ -84,8 +84,9 @@ fn rollups(history: &History, asset: &str, segments: &[Segment<'_>], window: Win
     // Versions that did not have the window have nothing in it; all, when the current one has not.
     let since = history.since(|rules| rules.document.windows().contains(&window));
     let size = window.size().0;
-    let newest = segments.last().and_then(|segment| segment.series.times.last());
-    let newest = newest.copied().unwrap_or(i64::MIN);
+    // The border of a version is no news from the asset.
+    let newest = segments.iter().rev().find_map(|segment| segment.series.heard());
+    let newest = newest.unwrap_or(i64::MIN);
     let watermark = newest.saturating_sub(current.document.time.out_of_order.0);
     let mut rows = Vec::new();
     for slot in current.layout.numeric() {

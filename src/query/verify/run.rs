@@ -10,11 +10,10 @@ use super::shapes::SHAPES;
 use crate::model::Document;
 use crate::query::error::Error;
 use crate::query::limits::Limits;
-use crate::query::session::{self, Tables};
+use crate::query::session::{self, Environment, Tables};
 use crate::query::source::Contents;
 use crate::query::telemetry;
 use arrow::array::RecordBatch;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ const ASSETS_AT_ONCE: usize = 200;
 /// current documents of the other kinds.
 pub(in crate::query) async fn verify(
     tables: &Tables,
-    env: &RuntimeEnv,
+    env: &Environment,
     limits: &Limits,
     documents: &[Document],
 ) -> Result<Report, Error> {
@@ -40,7 +39,7 @@ pub(in crate::query) async fn verify(
     let files = snapshot.clone();
     let checked = tokio::task::spawn_blocking(move || files.check_files()).await;
     checked.map_err(Error::failed)?.map_err(Error::failed)?;
-    let Contents { epoch, clock, views } = contents;
+    let Contents { epoch, clock, removed, views } = contents;
     let contents: HashMap<&str, Vec<RecordBatch>> = names.iter().copied().zip(views).collect();
 
     let mut sides: Vec<Option<Result<Side, String>>> = Vec::new();
@@ -54,7 +53,7 @@ pub(in crate::query) async fn verify(
             side.skip(asset);
         }
     }
-    let mut reader = Reader::new(context, plant);
+    let mut reader = Reader::new(context, plant, removed);
     let assets = reader.assets().await?;
     for some in assets.chunks(ASSETS_AT_ONCE) {
         for (asset, points) in reader.read(some).await? {

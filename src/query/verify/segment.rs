@@ -19,8 +19,8 @@ pub(super) struct Segment<'a> {
 
 /// The segments from the era of the first point to the current one; none without a point.
 ///
-/// A point counts when the version in force at its time measures the metric, and has it as the
-/// type that the current version has it as, if that knows the metric.
+/// A point counts when the version in force at its time measures the metric, and its value can be
+/// read as the type that the metric has there.
 pub(super) fn segments(history: &History, points: Vec<Accepted>) -> Vec<Segment<'_>> {
     let mut of_eras: BTreeMap<usize, BTreeMap<i64, Vec<(usize, Point)>>> = BTreeMap::new();
     for point in points {
@@ -29,11 +29,6 @@ pub(super) fn segments(history: &History, points: Vec<Accepted>) -> Vec<Segment<
         let slot = layout.position(&point.metric).filter(|slot| *slot < layout.measured);
         let Some(slot) = slot else { continue };
         let data_type = layout.slots[slot].data_type;
-        let now = &history.current().layout;
-        let is_other = |now_at: usize| now.slots[now_at].data_type != data_type;
-        if now.position(&point.metric).is_some_and(is_other) {
-            continue;
-        }
         let Some(value) = point.value(data_type) else { continue };
         let rows = of_eras.entry(era).or_default();
         let point_of_row = Point { value, quality: point.quality };

@@ -78,6 +78,12 @@ impl Series {
         values.map(|own| own.as_ref().filter(good).map(|point| point.value.clone())).collect()
     }
 
+    /// The time of the newest row that has a point of its own.
+    pub(super) fn heard(&self) -> Option<i64> {
+        let has_point = |row: &usize| self.own.iter().any(|points| points[*row].is_some());
+        (0..self.times.len()).rev().find(has_point).map(|row| self.times[row])
+    }
+
     /// The values of an expression in all rows.
     pub(super) fn evaluate(&mut self, source: &str, expr: &Compiled) -> Vec<Option<Value>> {
         let rows = self.times.len();

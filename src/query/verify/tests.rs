@@ -11,7 +11,7 @@ use crate::model::{
     Value,
 };
 use crate::query::{Contents, Limits, NoSystemTables, Query, ViewSource};
-use crate::views::{Filter, Views};
+use crate::views::{Filter, Snapshot, Views};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
@@ -67,15 +67,16 @@ impl ViewSource for Source {
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        let taken = self.views.clocked_snapshot(names, &Filter::default());
-        let (epoch, clock, mut views) = taken.map_err(|error| error.to_string())?;
+        let taken = self.views.whole_snapshot(names, &Filter::default());
+        let Snapshot { epoch, clock, removed, mut views } = taken.map_err(|e| e.to_string())?;
+        let removed = removed.values().cloned().collect();
         if let Some((name, change)) = *self.planted.lock().unwrap()
             && let Some(at) = names.iter().position(|known| *known == name)
         {
             let first = views[at].first_mut().expect("a planted view has rows");
             *first = change(first.clone());
         }
-        Ok(Contents { epoch, clock, views })
+        Ok(Contents { epoch, clock, removed, views })
     }
 }
 

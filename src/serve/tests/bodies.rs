@@ -1,10 +1,17 @@
 //! Bodies in: forms, encodings, limits, and what else can go wrong.
 
 use super::doors::{Server, problem};
-use crate::serve::{BODY_BYTES_DECODED, BODY_BYTES_ENCODED};
+use crate::serve::body::{Room, read_encoded};
+use crate::serve::{BODY_BYTES_DECODED, BODY_BYTES_ENCODED, BodyRoom, DoorError, ErrorKind};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, header};
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::{StreamExt, stream};
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const INGEST: &str = "/api/v1/telemetry/ingest";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -221,4 +228,46 @@ async fn pages_of_other_sites_are_refused() {
     problem(post("http://elsewhere.example".into()).await.unwrap(), 403).await;
     let own = server.url("");
     assert_eq!(post(own.trim_end_matches('/').into()).await.unwrap().status(), 200);
+}
+
+/// Room for so many bytes.
+struct Small(usize);
+
+impl BodyRoom for Small {
+    fn grow(&mut self, bytes: usize) -> Result<(), DoorError> {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.ok_or_else(|| DoorError::new(ErrorKind::Unavailable, "no room"))?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_read_as_far_as_there_is_room() {
+    // What was read, and how many parts were taken from the client.
+    async fn read(
+        room: Room,
+        encoding: &'static str,
+        parts: Vec<Vec<u8>>,
+    ) -> (Result<usize, DoorError>, usize) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let parts =
+            stream::iter(parts).inspect(move |_| _ = counted.fetch_add(1, Ordering::SeqCst));
+        let body = Body::from_stream(parts.map(|part| Ok::<_, std::io::Error>(Bytes::from(part))));
+        let headers = [(header::CONTENT_ENCODING, HeaderValue::from_static(encoding))];
+        let read = read_encoded(&HeaderMap::from_iter(headers), body, room).await;
+        (read.map(|(body, _)| body.len()), taken.load(Ordering::SeqCst))
+    }
+    let small = |bytes| -> Room { Ok(Box::new(Small(bytes))) };
+    let refused = || DoorError::new(ErrorKind::Unavailable, "no room");
+    let parts = || vec![vec![b'x'; 1_000]; 10];
+    assert_eq!(read(small(10_000), "", parts()).await, (Ok(10_000), 10));
+    // The client is heard to its end, and then told.
+    assert_eq!(read(small(2_500), "", parts()).await, (Err(refused()), 10));
+    assert_eq!(read(Err(refused()), "", parts()).await, (Err(refused()), 10));
+    // What little becomes when it is decompressed counts too.
+    let packed = gzip(&vec![0; 4 << 20]);
+    assert!(packed.len() < 100_000);
+    assert_eq!(read(small(5 << 20), "gzip", vec![packed.clone()]).await, (Ok(4 << 20), 1));
+    assert_eq!(read(small(1 << 20), "gzip", vec![packed]).await, (Err(refused()), 1));
 }

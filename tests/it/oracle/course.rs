@@ -1,0 +1,223 @@
+//! Courses: one way in which a story may come to a plant: how messages are cut into frames, how
+//! many workers there are, and when the program is stopped or killed and started again.
+
+use super::documents::Random;
+use super::story::{Step, What};
+use crate::exports;
+use millstream::app::{Runtime, Settings};
+use millstream::ingest::commit::{CommitError, Submission};
+use millstream::ingest::format::json;
+use millstream::ingest::route::{Router, UnknownDevices};
+use millstream::model::Timestamp;
+use millstream::views::Filter;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The rows of each view, as text and sorted.
+pub type Contents = BTreeMap<String, Vec<String>>;
+
+/// How a story comes.
+pub struct Course {
+    pub seed: u64,
+    /// Workers of the first start.
+    pub workers: usize,
+    /// Whether it is stopped and killed in between.
+    pub restarts: bool,
+}
+
+/// A plant in the middle of a course.
+struct Plant {
+    random: Random,
+    directory: TempDir,
+    /// How often it was started.
+    starts: usize,
+    /// `None` only while it is started again.
+    runtime: Option<Runtime>,
+    seconds: tokio::runtime::Runtime,
+}
+
+impl Course {
+    /// Tells the story. Returns what the views hold after each of the steps that are `looked` at;
+    /// the error says that after step `verified` they are not what telemetry gives.
+    pub fn tell(
+        &self,
+        story: &[Step],
+        looked: &[usize],
+        verified: Option<usize>,
+    ) -> Result<Vec<Contents>, String> {
+        let mut plant = Plant::new(self);
+        let mut seen = Vec::new();
+        for (at, step) in story.iter().enumerate() {
+            plant.take(step);
+            if self.restarts && plant.random.one_in(10) {
+                plant.restart();
+            }
+            if looked.contains(&at) {
+                seen.push(plant.look());
+            }
+            if Some(at) == verified {
+                let what = |error| format!("{self}, after step {at}: {error}");
+                plant.verify().map_err(what)?;
+            }
+        }
+        Ok(seen)
+    }
+}
+
+impl std::fmt::Display for Course {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let restarts = if self.restarts { "with restarts" } else { "without restarts" };
+        write!(f, "{} workers {restarts}", self.workers)
+    }
+}
+
+impl Plant {
+    fn new(course: &Course) -> Self {
+        // In memory where there is such a place: a sync to disk takes longer than all the rest.
+        let memory = Path::new("/dev/shm");
+        let directory = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory),
+            false => tempfile::tempdir(),
+        };
+        let seconds = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (random, directory) = (Random(course.seed), directory.unwrap());
+        let mut plant = Self { random, directory, starts: 0, runtime: None, seconds };
+        plant.start(course.workers);
+        plant
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join(self.starts.to_string())
+    }
+
+    fn start(&mut self, workers: usize) {
+        let checkpoints = self.random.one_in(2).then_some(Duration::from_secs(3_600));
+        let settings = Settings {
+            data: self.data(),
+            workers,
+            unknown_devices: UnknownDevices::Provision,
+            live: false,
+            database: None,
+            checkpoint_every: checkpoints,
+        };
+        self.runtime = Some(Runtime::open(&settings).unwrap());
+    }
+
+    /// Stops it, with a checkpoint or without, or kills it; then it starts again.
+    fn restart(&mut self) {
+        let from = self.data();
+        let Some(runtime) = self.runtime.take() else { return };
+        match self.random.below(4) {
+            0 | 1 => {
+                runtime.close().unwrap();
+            }
+            kind => {
+                // What is on the disk at this moment is what a kill leaves.
+                self.starts += 1;
+                copy(&from, &self.data());
+                if kind == 2 {
+                    std::fs::remove_dir_all(self.data().join("checkpoints")).unwrap();
+                }
+            }
+        }
+        let workers = [1, 2, 4][self.random.below(3) as usize];
+        self.start(workers);
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("a started plant")
+    }
+
+    fn take(&mut self, step: &Step) {
+        let tick = Timestamp(step.now * 1_000_000);
+        match &step.what {
+            What::Silence => {
+                self.commit(Submission { tick: Some(tick), ..Submission::default() }).unwrap();
+            }
+            What::Document(new) => {
+                let documents = vec![new.clone()];
+                match self.commit(Submission {
+                    documents,
+                    tick: Some(tick),
+                    ..Submission::default()
+                }) {
+                    Ok(()) | Err(CommitError::Refused(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            What::TooLate(messages) => {
+                messages.iter().for_each(|one| self.send(std::slice::from_ref(one), tick));
+            }
+            What::Telemetry(messages) => {
+                let mut rest = messages.as_slice();
+                while !rest.is_empty() {
+                    let some = 1 + self.random.below(rest.len() as u64) as usize;
+                    self.send(&rest[..some], tick);
+                    rest = &rest[some..];
+                }
+            }
+        }
+        if self.random.one_in(20) {
+            self.runtime().historian.flush().unwrap();
+        }
+    }
+
+    /// One body, one frame.
+    fn send(&self, messages: &[Value], tick: Timestamp) {
+        let runtime = self.runtime();
+        let body = Value::from(messages).to_string();
+        let mut router = Router::new(&*runtime.devices, runtime.routing, "test", tick);
+        json::decode(body.as_bytes(), json::Framing::Detect, None, &mut router);
+        let routed = router.finish();
+        let submission = Submission {
+            documents: routed.documents,
+            batches: routed.batches,
+            dead_letters: routed.dead_letters,
+            messages: routed.messages,
+            tick: Some(tick),
+        };
+        self.commit(submission).unwrap();
+    }
+
+    fn commit(&self, submission: Submission) -> Result<(), CommitError> {
+        self.runtime().committer.submit_blocking(submission).map(drop)
+    }
+
+    /// Whether the views hold what telemetry gives; the error says what differs.
+    fn verify(&self) -> Result<(), String> {
+        let runtime = self.runtime();
+        runtime.settle().unwrap();
+        let report = self.seconds.block_on(runtime.verify()).unwrap();
+        if report.is_equal() { Ok(()) } else { Err(report.to_string()) }
+    }
+
+    /// What the views hold.
+    fn look(&self) -> Contents {
+        let runtime = self.runtime();
+        runtime.settle().unwrap();
+        let names: Vec<_> = runtime.views.list().into_iter().map(|view| view.name).collect();
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let (_, views) = runtime.views.snapshot(&names, &Filter::default()).unwrap();
+        let text = |batches: Vec<_>| {
+            let mut rows: Vec<String> =
+                exports::rows(&batches).iter().map(Value::to_string).collect();
+            rows.sort();
+            rows
+        };
+        names.into_iter().map(str::to_owned).zip(views.into_iter().map(text)).collect()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => drop(std::fs::copy(&path, &to).unwrap()),
+        }
+    }
+}
