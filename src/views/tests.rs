@@ -332,3 +332,42 @@ async fn epochs_and_outcomes_can_be_waited_for() {
     assert_eq!(views.outcomes(Epoch(3), 3..6), [outcome(5)]);
     assert_eq!(views.outcomes(Epoch(1), 0..10), []);
 }
+
+#[test]
+fn outcomes_have_a_limit_and_those_of_the_newest_epoch_are_there() {
+    let views = Views::new(Limits { outcomes: 100, ..Limits::default() });
+    let outcome = |message| Outcome { message, duplicates: 1, ..Outcome::default() };
+    let mut kept = 0;
+    for epoch in 1..=50 {
+        // Some epochs have more than all may have together.
+        let count = [10, 45, 130][epoch as usize % 3];
+        views.apply(Epoch(epoch), vec![Change::Outcomes((0..count).map(outcome).collect())]);
+        let of = |epoch| views.outcomes(Epoch(epoch), 0..200).len();
+        assert_eq!(of(epoch), count as usize, "epoch {epoch}");
+        kept = (1..=epoch).map(of).sum();
+        assert!(kept <= 100 || kept == count as usize, "{kept} after epoch {epoch}");
+    }
+    assert!(kept > 0);
+}
+
+#[test]
+fn what_views_hold_grows_with_their_rows_and_goes_with_them() {
+    let views = pump();
+    let empty = views.held();
+    let assets: Vec<u32> = (0..2_000).collect();
+    let rows = Upserts {
+        asset_type: TypeId(7),
+        table: Table::Latest,
+        stride: 12,
+        words: vec![1; 12 * assets.len()],
+        windows: Vec::new(),
+        assets: assets.clone(),
+    };
+    views.apply(Epoch(10), vec![Change::Upserts(rows)]);
+    let full = views.held();
+    // 12 words of the row, and the key.
+    assert!(full.wide - empty.wide >= 2_000 * (12 * 8 + 16), "{empty:?} {full:?}");
+    let gone = assets.into_iter().map(|id| (id, format!("a{id}").into())).collect();
+    views.apply(Epoch(11), vec![Change::Removed(gone)]);
+    assert!(views.held().wide * 20 < full.wide, "{full:?} {:?}", views.held());
+}

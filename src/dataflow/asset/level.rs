@@ -20,7 +20,7 @@ use crate::catalog::Slot;
 use crate::catalog::asset_type::{AssetType, Comparison, Level, Literal, RuleKind};
 use crate::expr::{Source, Want};
 use crate::model::{DataType, Symbol};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Words of a rule's state: `transitions, normal since`, then five for each level.
 pub const RULE_WORDS: usize = 2 + 2 * LEVEL_WORDS;
@@ -62,7 +62,8 @@ enum Condition {
 }
 
 /// Names of the levels, in the order of their slots.
-pub const LEVELS: [&str; 2] = ["warning", "critical"];
+pub static LEVELS: LazyLock<[Arc<str>; 2]> =
+    LazyLock::new(|| ["warning", "critical"].map(Arc::from));
 
 impl RulePlan {
     /// Compiles the rules of a document.

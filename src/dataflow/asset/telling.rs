@@ -57,9 +57,11 @@ impl Asset {
 
     /// Tells the levels that were cleared, and those that had been in the same rows before.
     pub fn tell_closed(plan: &Plan, (steps, name): (&Steps, &Arc<str>), said: &mut Said) {
-        for (closed, diff) in [(&steps.was_closed, -1), (&steps.closed, 1)] {
-            tell_stays(plan, name, (closed, diff), said);
-        }
+        let (was, is) = (&steps.was_closed, &steps.closed);
+        let gone = was.iter().filter(|stay| !is.contains(stay));
+        tell_stays(plan, name, (gone, -1), said);
+        let new = is.iter().filter(|stay| !was.contains(stay));
+        tell_stays(plan, name, (new, 1), said);
     }
 
     /// Tells the raised levels and the levels that differ, after the state changed.
@@ -78,10 +80,12 @@ impl Asset {
             let rules = 0..plan.rules.len();
             levels = rules.flat_map(|i| RulePlan::summary(&state[states.rule(i)])).collect();
         }
-        for (open, diff) in [(&self.open, -1), (&open, 1)] {
-            for open in open {
-                said.occurrences.push((occurrence(plan, name, *open, false), diff));
-            }
+        // What stays raised is not told again: most of it does.
+        for gone in self.open.iter().filter(|stay| !open.contains(stay)) {
+            said.occurrences.push((occurrence(plan, name, *gone, false), -1));
+        }
+        for new in open.iter().filter(|stay| !self.open.contains(stay)) {
+            said.occurrences.push((occurrence(plan, name, *new, false), 1));
         }
         self.open = open;
         for (i, rule) in plan.rules.iter().enumerate() {
@@ -129,7 +133,12 @@ impl Asset {
 }
 
 /// Tells levels that were cleared.
-pub fn tell_stays(plan: &Plan, name: &Arc<str>, (closed, diff): (&[Closed], i64), said: &mut Said) {
+pub fn tell_stays<'a>(
+    plan: &Plan,
+    name: &Arc<str>,
+    (closed, diff): (impl IntoIterator<Item = &'a Closed>, i64),
+    said: &mut Said,
+) {
     for Closed { rule, level, since, end } in closed {
         let row = occurrence(plan, name, (*rule, *level, *since, Some(*end)), true);
         said.occurrences.push((row, diff));
@@ -171,7 +180,7 @@ fn occurrence(
     Occurrence {
         asset: Arc::clone(name),
         rule: Arc::clone(&plan.rules[rule].id),
-        level: LEVELS[level].into(),
+        level: Arc::clone(&LEVELS[level]),
         since,
         raised: since.saturating_add(on),
         condition_end: end,
