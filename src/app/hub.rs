@@ -106,11 +106,12 @@ impl Feeds {
             self.saver.wanted.changed.store(true, Ordering::SeqCst);
         }
         let mut rest = Vec::with_capacity(changes.len());
-        let (mut rows, mut superseded) = (Vec::new(), Vec::new());
+        let (mut rows, mut superseded, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
             match change {
                 Change::Telemetry(accepted) => rows.push(accepted),
                 Change::Superseded(keys) => superseded.extend(keys),
+                Change::Deleted(keys) => deleted.extend(keys),
                 Change::Documents(documents) => {
                     self.name(&documents);
                     rest.push(Change::Documents(documents));
@@ -120,6 +121,7 @@ impl Feeds {
         }
         let accepted = rows.into_iter().try_for_each(|rows| self.historian.accept(epoch, rows));
         let kept = accepted.and_then(|()| self.historian.superseded(epoch, &superseded));
+        let kept = kept.and_then(|()| self.historian.deleted(epoch, &deleted));
         if let Err(error) = kept {
             tracing::error!(%error, %epoch, "points not archived; they are still in the log");
         }

@@ -66,6 +66,7 @@ impl Start {
             documents,
             batches: Vec::new(),
             dead_letters: Vec::new(),
+            edits: Vec::new(),
         }
     }
 }

@@ -86,19 +86,20 @@ impl Windows {
         self.open.iter().map(|open| open.start).find(|start| start + window.size().0 > time)
     }
 
-    /// Settles the windows that end at or before the watermark. Returns the end of the first
-    /// window that is not settled, if any.
+    /// Settles the windows that end at or before the watermark, and only those: it goes back when
+    /// the newest points are deleted. Returns the end of the first window that is not settled, if
+    /// any.
     pub fn settle(&mut self, window: Window, watermark: i64) -> Option<i64> {
         let mut next = None;
         for open in &mut self.open {
-            if open.words[0] == 0 {
-                let end = open.start + window.size().0;
-                if end <= watermark {
-                    open.words[0] = 1;
-                    open.dirty = true;
-                } else {
-                    next = Some(next.map_or(end, |next: i64| next.min(end)));
-                }
+            let end = open.start + window.size().0;
+            if end > watermark {
+                open.dirty |= open.words[0] != 0;
+                open.words[0] = 0;
+                next = Some(next.map_or(end, |next: i64| next.min(end)));
+            } else if open.words[0] == 0 {
+                open.words[0] = 1;
+                open.dirty = true;
             }
         }
         next
