@@ -50,6 +50,7 @@ fn append(criterion: &mut Criterion) {
             documents: Vec::new(),
             batches: vec![batch(rows)],
             dead_letters: Vec::new(),
+            edits: Vec::new(),
         };
         group.bench_function(format!("{rows} rows"), |bencher| {
             bencher.iter_custom(|frames| {

@@ -68,6 +68,7 @@ pub fn frames(batches: &[Batch]) -> Vec<Frame> {
         documents,
         batches,
         dead_letters: Vec::new(),
+        edits: Vec::new(),
     };
     let mut frames = vec![frame(1, documents(batches), Vec::new())];
     let ticks = batches.iter().enumerate();

@@ -9,9 +9,9 @@ use crate::ingest::format::json::Framing;
 use crate::model::{Kind, NewDocument, Timestamp};
 use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
 use crate::serve::{
-    BodyRoom, Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health,
-    HealthStatus, IngestAnswer, JsonForm, ListedParameter, ListedQuery, Report, Rows,
-    StoredDocument, ViewReport,
+    BodyRoom, Conservation, Correction, Deletion, DocumentForm, DocumentProblem, DoorError, Doors,
+    EditAnswer, ErrorKind, Health, HealthStatus, IngestAnswer, JsonForm, ListedParameter,
+    ListedQuery, Report, Rows, StoredDocument, ViewReport,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -38,6 +38,10 @@ impl RuntimeDoors {
     /// The intake behind the doors, for other transports.
     pub fn intake(&self) -> &Intake {
         &self.intake
+    }
+
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     fn stored(&self, kind: Kind, key: &str) -> Result<StoredDocument, DoorError> {
@@ -70,6 +74,14 @@ impl Doors for RuntimeDoors {
 
     async fn ingest_arrow(&self, body: Bytes) -> Result<IngestAnswer, DoorError> {
         self.intake.take(body, Form::Arrow, "http").await
+    }
+
+    async fn delete_points(&self, wanted: Deletion) -> Result<EditAnswer, DoorError> {
+        self.delete(wanted).await
+    }
+
+    async fn correct_points(&self, wanted: Correction) -> Result<EditAnswer, DoorError> {
+        self.correct(wanted).await
     }
 
     async fn sql(&self, text: &str) -> Result<Rows, DoorError> {
@@ -156,6 +168,7 @@ impl Doors for RuntimeDoors {
             stored: found.stored,
             replaced: found.replaced,
             duplicates: found.duplicates,
+            deleted: found.deleted,
             unmapped: found.unmapped,
             lost: found.lost,
             unexplained: found.unexplained,
@@ -275,7 +288,7 @@ fn faulty(problems: &[Problem]) -> DoorError {
     error
 }
 
-fn asked(error: query::Error) -> DoorError {
+pub(super) fn asked(error: query::Error) -> DoorError {
     let kind = match error.kind() {
         query::Kind::Refused | query::Kind::Syntax | query::Kind::Parameter => ErrorKind::Malformed,
         query::Kind::UnknownTable | query::Kind::UnknownColumn => ErrorKind::Invalid,

@@ -82,6 +82,7 @@ fn feed(
         documents: documents(document, sources)?,
         batches: Vec::new(),
         dead_letters: Vec::new(),
+        edits: Vec::new(),
     };
     for part in parts {
         let batch = batch(sources, &part)?;

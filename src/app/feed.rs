@@ -160,7 +160,14 @@ impl Feed {
         progress.points.fetch_add(points as u64, Ordering::Relaxed);
         progress.refused.fetch_add(rejected.len() as u64, Ordering::Relaxed);
         progress.tick.store(step.tick.0, Ordering::Relaxed);
-        Ok(Submission { documents, batches, dead_letters, messages, tick: Some(step.tick) })
+        Ok(Submission {
+            documents,
+            batches,
+            dead_letters,
+            messages,
+            tick: Some(step.tick),
+            ..Submission::default()
+        })
     }
 }
 

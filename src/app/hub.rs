@@ -108,7 +108,7 @@ impl Feeds {
             self.saver.wanted.changed.store(true, Ordering::SeqCst);
         }
         let mut rest = Vec::with_capacity(changes.len());
-        let (mut rows, mut superseded) = (Vec::new(), Vec::new());
+        let (mut rows, mut superseded, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
             match change {
                 Change::Telemetry(accepted) => rows.push(accepted),
@@ -117,6 +117,7 @@ impl Feeds {
                     self.removed.extend(assets.iter().map(|(id, _)| *id));
                     rest.push(Change::Removed(assets));
                 }
+                Change::Deleted(keys) => deleted.extend(keys),
                 Change::Documents(documents) => {
                     self.name(&documents);
                     rest.push(Change::Documents(documents));
@@ -128,6 +129,7 @@ impl Feeds {
         superseded.extend(rows.iter().flat_map(|rows| keys_of(rows, &self.removed)));
         let accepted = rows.into_iter().try_for_each(|rows| self.historian.accept(epoch, rows));
         let kept = accepted.and_then(|()| self.historian.superseded(epoch, &superseded));
+        let kept = kept.and_then(|()| self.historian.deleted(epoch, &deleted));
         if let Err(error) = kept {
             tracing::error!(%error, %epoch, "points not archived; they are still in the log");
         }

@@ -97,7 +97,8 @@ impl Intake {
         if batches.is_empty() && dead_letters.is_empty() && documents.is_empty() {
             return Ok(answer);
         }
-        let submission = Submission { documents, batches, dead_letters, messages, tick: None };
+        let submission =
+            Submission { documents, batches, dead_letters, messages, ..Submission::default() };
         let committed = self.committer.submit(submission).await.map_err(refused)?;
         self.views.wait_for(committed.epoch).await;
         let range = committed.first_message..committed.first_message + messages;
@@ -161,7 +162,8 @@ impl Sink for Intake {
         let routed = self.route(payload, form, "mqtt").await;
         let Routed { documents, batches, dead_letters, messages, .. } =
             routed.map_err(|error| SinkError::Stopped(error.to_string()))?;
-        let submission = Submission { documents, batches, dead_letters, messages, tick: None };
+        let submission =
+            Submission { documents, batches, dead_letters, messages, ..Submission::default() };
         match self.committer.submit(submission).await {
             Ok(_) => Ok(()),
             Err(CommitError::Full | CommitError::NoSpace) => Err(SinkError::Busy),

@@ -11,6 +11,7 @@ mod sources;
 mod sink;
 mod intake;
 mod doors;
+mod edits;
 mod feed;
 mod watch;
 mod folder;

@@ -75,6 +75,7 @@ impl Start {
             documents,
             batches: Vec::new(),
             dead_letters: Vec::new(),
+            edits: Vec::new(),
         }
     }
 }

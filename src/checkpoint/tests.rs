@@ -145,7 +145,8 @@ fn one_of_another_version_is_neither_used_nor_removed() {
     let path = Path::new(DIR).join(format!("{:020}.manifest", 1));
     let text = String::from_utf8(fs.contents(&path).unwrap()).unwrap();
     let line = text.lines().next().unwrap();
-    let line = line.replace("\"format_version\":2", "\"format_version\":999,\"new\":1") + "\n";
+    let known = format!("\"format_version\":{}", super::FORMAT_VERSION);
+    let line = line.replace(&known, "\"format_version\":999,\"new\":1") + "\n";
     let crc = crc32c::crc32c(line.as_bytes());
     fs.set_contents(&path, format!("{line}{crc:08x}\n").as_bytes());
     let mut store = open(&fs);

@@ -8,7 +8,9 @@ use super::fleet::{Health, Threshold};
 use super::memory::{ASSETS_AT_ONCE, Measured};
 use super::rows::{AssetRows, ByAsset, append, by_message};
 use crate::catalog::asset_type::AssetType;
-use crate::model::{Change, Document, Epoch, ErrorRow, Rows, Timestamp, TypeId};
+use crate::model::{
+    Action, Change, Document, Edit, EditRow, Epoch, ErrorRow, Rows, Timestamp, TypeId,
+};
 use differential_dataflow::{AsCollection, VecCollection};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ struct Held {
     capabilities: [Capability<u64>; 3],
     news: Vec<(News, i64)>,
     rows: Vec<Rows>,
+    edits: Vec<Edit>,
     tick: i64,
 }
 
@@ -55,14 +58,15 @@ impl Held {
     /// Nothing yet of an epoch that the capability's container has something of.
     fn new(capability: &InputCapability<u64>, epoch: u64) -> Self {
         let capabilities = [0, 1, 2].map(|output| capability.delayed(&epoch, output));
-        Self { capabilities, news: Vec::new(), rows: Vec::new(), tick: i64::MIN }
+        let (news, rows, edits) = (Vec::new(), Vec::new(), Vec::new());
+        Self { capabilities, news, rows, edits, tick: i64::MIN }
     }
 }
 
 /// Sends rows to the owners of their assets and applies them there.
 ///
 /// An epoch is applied when neither rows nor news of it can come any more: first the news, then
-/// all rows of a type at once, then the tick. After [`ROWS_PER_ACTIVATION`] rows the other
+/// all rows of a type at once, then the edits in their order, then the tick. After [`ROWS_PER_ACTIVATION`] rows the other
 /// operators get their turn.
 ///
 /// What the states take in memory is measured from time to time, some assets an activation.
@@ -72,7 +76,7 @@ impl Held {
 pub fn render<'scope>(
     rows: Stream<'scope, u64, AssetRows>,
     news: StreamVec<'scope, u64, NewsUpdate>,
-    ticks: StreamVec<'scope, u64, i64>,
+    (ticks, edits): (StreamVec<'scope, u64, i64>, StreamVec<'scope, u64, Edit>),
     restored: Option<(Epoch, Share)>,
     (saver, measured): (Saver, Arc<Measured>),
 ) -> Assessed<'scope> {
@@ -82,6 +86,7 @@ pub fn render<'scope>(
     let mut rows = builder.new_input(rows, DistributorPact(|peers| ByAsset { peers }));
     let mut news = builder.new_input(news, Pipeline);
     let mut ticks = builder.new_input(ticks, Pipeline);
+    let mut edits = builder.new_input(edits, Pipeline);
     let (changes_output, changes) = builder.new_output::<Vec<Dated>>();
     let (health_output, health) = builder.new_output::<Vec<HealthUpdate>>();
     let (thresholds_output, thresholds) = builder.new_output::<Vec<ThresholdUpdate>>();
@@ -122,6 +127,11 @@ pub fn render<'scope>(
                 let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
                 held.tick = ticks.drain(..).fold(held.tick, i64::max);
             });
+            edits.for_each(|capability, edits| {
+                let epoch = *capability.time();
+                let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
+                held.edits.append(edits);
+            });
             news.for_each(|capability, updates| {
                 for (news, epoch, diff) in updates.drain(..) {
                     let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
@@ -145,8 +155,11 @@ pub fn render<'scope>(
                 let (epoch, of_epoch) = first.remove_entry();
                 let rows: usize = of_epoch.rows.iter().map(Rows::len).sum();
                 budget = budget.saturating_sub(rows);
-                let changes = assessor.apply(of_epoch.news, of_epoch.rows, of_epoch.tick);
-                give(&of_epoch.capabilities, epoch, changes);
+                let Held { capabilities, news, rows, edits, tick } = of_epoch;
+                let mut changes = assessor.apply(news, rows);
+                assessor.edit(edits, &mut changes);
+                assessor.tick(tick, &mut changes);
+                give(&capabilities, epoch, changes);
             }
             if assessor.is_saving() {
                 match saver.is_full() {
@@ -295,7 +308,7 @@ impl Assessor {
         id as usize % self.peers == self.index
     }
 
-    fn apply(&mut self, mut news: Vec<(News, i64)>, rows: Vec<Rows>, tick: i64) -> Changes {
+    fn apply(&mut self, mut news: Vec<(News, i64)>, rows: Vec<Rows>) -> Changes {
         let mut changes = Changes::default();
         self.changed |= !news.is_empty() || !rows.is_empty();
         differential_dataflow::consolidation::consolidate(&mut news);
@@ -352,8 +365,31 @@ impl Assessor {
                 state.apply(rows, &self.names, &mut changes);
             }
         }
-        self.tick(tick, &mut changes);
         changes
+    }
+
+    /// Carries out the edits of this worker's assets, and tells what became of each.
+    fn edit(&mut self, edits: Vec<Edit>, changes: &mut Changes) {
+        let mut rows: Vec<EditRow> = Vec::new();
+        for edit in edits.iter().filter(|edit| edit.asset as usize % self.peers == self.index) {
+            let assets = self.types.get_mut(&edit.asset_type);
+            let state = assets.and_then(|assets| assets.state.as_mut());
+            let (id, names) = (edit.asset, &self.names);
+            let outcome = state.map(|state| {
+                state.save_touched(&[id]);
+                match &edit.action {
+                    Action::Delete { metrics, from, to } => {
+                        state.delete(id, metrics, (from.0, to.0), names, changes)
+                    }
+                    Action::Correct { points } => state.correct(id, points, names, changes),
+                }
+            });
+            // A type of which no document had an effect has no points.
+            rows.extend(edit.rows(outcome.unwrap_or(Ok(Vec::new()))));
+        }
+        if !rows.is_empty() {
+            changes.list.push(Change::Edits(rows));
+        }
     }
 
     fn tick(&mut self, tick: i64, changes: &mut Changes) {

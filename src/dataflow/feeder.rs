@@ -113,7 +113,10 @@ impl Feeder {
         slices[0].documents = frame.documents;
         slices[0].dead_letters = frame.dead_letters;
         let mark = self.shared.is_marked(epoch);
-        slices.iter_mut().for_each(|slice| slice.mark = mark);
+        slices.iter_mut().for_each(|slice| {
+            slice.mark = mark;
+            slice.edits.clone_from(&frame.edits);
+        });
         for (index, slice) in slices.into_iter().enumerate() {
             if self.queues[index].send(slice).is_err() {
                 return false;

@@ -7,7 +7,7 @@ use super::memory::Measured;
 use super::rows::DeviceBatch;
 use super::worker::Slice;
 use super::{assess, fleet, resolve};
-use crate::model::{Change, Document, Epoch};
+use crate::model::{Change, Document, Edit, Epoch};
 use differential_dataflow::input::InputSession;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
@@ -27,6 +27,7 @@ struct Open {
     documents: InputSession<u64, Document, i64>,
     ticks: InputHandle<u64, CapacityContainerBuilder<Vec<i64>>>,
     refused: InputHandle<u64, CapacityContainerBuilder<Vec<Dated>>>,
+    edits: InputHandle<u64, CapacityContainerBuilder<Vec<Edit>>>,
 }
 
 impl Inputs {
@@ -48,6 +49,7 @@ impl Inputs {
         if !slice.dead_letters.is_empty() {
             open.refused.send((epoch, Change::DeadLetters(slice.dead_letters)));
         }
+        slice.edits.into_iter().for_each(|edit| open.edits.send(edit));
         open.advance_to(epoch + 1);
     }
 
@@ -64,6 +66,7 @@ impl Open {
         self.documents.advance_to(epoch);
         self.documents.flush();
         self.refused.advance_to(epoch);
+        self.edits.advance_to(epoch);
     }
 }
 
@@ -80,6 +83,7 @@ pub fn build(
         documents: InputSession::new(),
         ticks: InputHandle::new_with_builder(),
         refused: InputHandle::new_with_builder(),
+        edits: InputHandle::new_with_builder(),
     };
     let told = (saver.clone(), measured);
     let probe = worker.dataflow_named("Asset graph", |scope| {
@@ -87,10 +91,11 @@ pub fn build(
         let documents = open.documents.to_collection(scope);
         let ticks = open.ticks.to_stream(scope);
         let refused = open.refused.to_stream(scope);
+        let edits = open.edits.to_stream(scope);
 
         let catalog = catalog::render(documents.clone());
         let resolved = resolve::render(batches, catalog.news.clone());
-        let assessed = assess::render(resolved.rows, catalog.news, ticks, restored, told);
+        let assessed = assess::render(resolved.rows, catalog.news, (ticks, edits), restored, told);
         let documents = capture::dated(documents.inner, "Documents", Change::Documents);
         let unreadable = capture::dated(catalog.errors.inner, "Unreadable", Change::Errors);
 

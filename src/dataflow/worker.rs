@@ -8,7 +8,7 @@ use super::graph::{self, Inputs};
 use super::memory::Measured;
 use super::shared::Shared;
 use super::stats::Stats;
-use crate::model::{Batch, DeadLetter, Document, Epoch, Output, Timestamp};
+use crate::model::{Batch, DeadLetter, Document, Edit, Epoch, Output, Timestamp};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +31,8 @@ pub struct Slice {
     pub documents: Vec<Document>,
     pub batches: Vec<Batch>,
     pub dead_letters: Vec<DeadLetter>,
+    /// All edits: each worker carries out those of its assets.
+    pub edits: Vec<Edit>,
     /// Whether the state after this epoch is to be saved.
     pub mark: bool,
 }
@@ -55,7 +57,7 @@ impl Slice {
     /// A slice with nothing but the epoch and its tick.
     pub fn empty(epoch: Epoch, tick: Timestamp) -> Self {
         let (documents, batches, dead_letters) = (Vec::new(), Vec::new(), Vec::new());
-        Self { epoch, tick, documents, batches, dead_letters, mark: false }
+        Self { epoch, tick, documents, batches, dead_letters, edits: Vec::new(), mark: false }
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) struct Chunk {
     pub last_time: i64,
 }
 
-/// A key whose older value, of an earlier epoch than this one, was replaced.
+/// A key whose older value, of an earlier epoch than this one, was replaced; or, among the deleted,
+/// one whose values up to and with this epoch were deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Note {
     pub epoch: Epoch,
@@ -30,11 +31,12 @@ pub(super) struct Note {
 pub(super) struct Segment {
     pub chunks: Vec<Arc<Chunk>>,
     pub notes: Vec<Note>,
+    pub deleted: Vec<Note>,
     /// The first epoch that has points.
     pub first_epoch: Epoch,
     /// The last closed epoch, with points or not.
     pub last_epoch: Epoch,
-    /// The tick of the first epoch that has points.
+    /// The tick of the first epoch that has points, or deletions.
     pub first_tick: Option<Timestamp>,
     pub points: usize,
     pub bytes: usize,
@@ -61,18 +63,32 @@ impl Chunk {
     }
 }
 
+impl Note {
+    /// The values of which epochs a deletion hides: those before this one.
+    pub(super) fn hides_before(&self) -> Epoch {
+        self.epoch.next()
+    }
+}
+
 impl Segment {
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.deleted.is_empty()
+    }
+
     /// Takes the chunks and notes of one closed epoch.
     pub(super) fn close_epoch(
         &mut self,
         epoch: Epoch,
         tick: Timestamp,
         chunks: &mut Vec<Arc<Chunk>>,
-        notes: &mut Vec<Note>,
+        (notes, deleted): (&mut Vec<Note>, &mut Vec<Note>),
     ) {
         if self.chunks.is_empty() && !chunks.is_empty() {
             self.first_epoch = epoch;
-            self.first_tick = Some(tick);
+        }
+        if !(chunks.is_empty() && deleted.is_empty()) {
+            self.first_tick.get_or_insert(tick);
         }
         self.last_epoch = epoch;
         for chunk in chunks.drain(..) {
@@ -81,5 +97,7 @@ impl Segment {
             self.chunks.push(chunk);
         }
         self.notes.append(notes);
+        self.bytes += size_of_val(&deleted[..]);
+        self.deleted.append(deleted);
     }
 }

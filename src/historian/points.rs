@@ -8,7 +8,7 @@
 use super::chunk::{Chunk, Note};
 use super::names::{Names, Slots};
 use super::schema::{dictionary, written};
-use crate::model::{DataType, Symbol};
+use crate::model::{DataType, Epoch, Symbol};
 use arrow::array::{
     ArrayRef, DictionaryArray, Float64Array, Int32Array, NullBufferBuilder, RecordBatch,
     StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array, new_null_array,
@@ -60,6 +60,8 @@ pub(super) struct Points {
     noted: HashSet<Note>,
     /// Those of them of which that is so.
     older_outside: Vec<Note>,
+    /// Up to which epoch the values of a key were deleted, by asset, metric and event time.
+    deleted: HashMap<(u32, u32, i64), Epoch>,
     /// The rows of the current asset and day, and its metrics that are still to come.
     group: (usize, usize),
     metrics_left: Vec<u32>,
@@ -122,10 +124,17 @@ impl Points {
             rows,
             noted: notes.into_iter().collect(),
             older_outside: Vec::new(),
+            deleted: HashMap::new(),
             group: (0, 0),
             metrics_left: Vec::new(),
             batch_points,
         }
+    }
+
+    /// Leaves out points that were deleted. Notes must come in the order of their epochs.
+    pub(super) fn leave_out(&mut self, deleted: &[Note]) {
+        let key = |note: &Note| ((note.asset, note.metric, note.event_time), note.epoch);
+        self.deleted.extend(deleted.iter().map(key));
     }
 
     /// The next batch, with the day since 1970-01-01 on which all of its points lie; at least
@@ -169,6 +178,12 @@ impl Points {
             let chunk = &self.chunks[at.chunk as usize];
             if slot == NOWHERE || !chunk.holds(at.row as usize, slot as usize) {
                 continue;
+            }
+            if !self.deleted.is_empty() {
+                let key = (chunk.rows.assets[at.row as usize], metric, at.time);
+                if self.deleted.get(&key).is_some_and(|epoch| chunk.epoch <= *epoch) {
+                    continue;
+                }
             }
             let first_version = newest.is_none_or(|(before, _)| before.time != at.time);
             if first_version {

@@ -1,7 +1,9 @@
-//! Points in files that a newer value has replaced: readers leave them out.
+//! Points in files that a newer value has replaced, or that were deleted: readers leave them out.
 
+use super::chunk::Note;
 use super::durable::{self, Sum};
 use super::error::Error;
+use super::names::Names;
 use crate::base::fs::Fs;
 use crate::model::Epoch;
 use arrow::array::{AsArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
@@ -22,6 +24,18 @@ pub(super) struct Replaced {
     pub event_time: i64,
     /// Values of this key that are older than this epoch do not count.
     pub before: Epoch,
+}
+
+impl Note {
+    /// The key by its names, of which values from before an epoch do not count.
+    pub(super) fn replaced(&self, names: &Names, before: Epoch) -> Option<Replaced> {
+        Some(Replaced {
+            asset: Arc::clone(names.asset(self.asset)?),
+            metric: Arc::clone(names.metric(self.metric)),
+            event_time: self.event_time,
+            before,
+        })
+    }
 }
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

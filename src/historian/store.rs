@@ -75,6 +75,7 @@ struct State {
     names: Arc<Names>,
     pending: Vec<Arc<Chunk>>,
     pending_notes: Vec<Note>,
+    pending_deleted: Vec<Note>,
     open: Segment,
     sealed: VecDeque<Arc<Segment>>,
     manifest: Manifest,
@@ -106,6 +107,7 @@ impl Historian {
             names: Arc::default(),
             pending: Vec::new(),
             pending_notes: Vec::new(),
+            pending_deleted: Vec::new(),
             open: Segment::default(),
             sealed: VecDeque::new(),
             files: Arc::new(manifest.files.clone()),
@@ -175,13 +177,21 @@ impl Historian {
         if epoch <= state.manifest.archived_epoch {
             return Ok(());
         }
-        for (asset_type, asset, slot, event_time) in keys.iter().copied() {
-            let slots = state.names.slots(asset_type).ok_or(Error::UnknownType(asset_type))?;
-            let Some(metric) = slots.metrics.get(slot as usize).copied() else {
-                return Err(Error::UnknownType(asset_type));
-            };
-            state.pending_notes.push(Note { epoch, asset, metric, event_time });
+        let notes = notes(epoch, keys, &state.names)?;
+        state.pending_notes.extend(notes);
+        Ok(())
+    }
+
+    /// Takes keys whose values up to and with the epoch were deleted. Files keep the points; the
+    /// list of replaced points says that they do not count.
+    pub fn deleted(&self, epoch: Epoch, keys: &[(TypeId, u32, u32, i64)]) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        if epoch <= state.manifest.archived_epoch {
+            return Ok(());
         }
+        let notes = notes(epoch, keys, &state.names)?;
+        state.hot_bytes += size_of_val(&notes[..]);
+        state.pending_deleted.extend(notes);
         Ok(())
     }
 
@@ -194,7 +204,8 @@ impl Historian {
             return;
         }
         state.closed = epoch;
-        state.open.close_epoch(epoch, tick, &mut state.pending, &mut state.pending_notes);
+        let notes = (&mut state.pending_notes, &mut state.pending_deleted);
+        state.open.close_epoch(epoch, tick, &mut state.pending, notes);
         let options = &self.shared.options;
         let waited =
             state.open.first_tick.is_some_and(|first| tick.0 - first.0 >= options.cut_after.0);
@@ -266,19 +277,22 @@ impl Historian {
             return Err(Error::Passed { asked: up_to, archived });
         }
         let segments = state.sealed.iter().map(Arc::as_ref).chain([&state.open]);
-        let (mut chunks, mut notes) = (Vec::new(), Vec::new());
+        let (mut chunks, mut notes, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         for segment in segments {
             chunks.extend(segment.chunks.iter().filter(|chunk| chunk.epoch <= up_to).cloned());
             notes.extend(segment.notes.iter().filter(|note| note.epoch <= up_to).copied());
+            deleted.extend(segment.deleted.iter().filter(|note| note.epoch <= up_to).copied());
         }
         Ok(Telemetry {
             epoch: up_to,
+            archived: state.manifest.archived_epoch,
             fs: Arc::clone(&self.shared.fs),
             directory: self.shared.directory.clone(),
             files: Arc::clone(&state.files),
             replaced: Arc::clone(&state.replaced),
             chunks,
             notes,
+            deleted,
             names: Arc::clone(&state.names),
         })
     }
@@ -316,9 +330,9 @@ impl Shared {
         self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Hands the open segment to the writer. False when it has no points.
+    /// Hands the open segment to the writer. False when there is nothing to write.
     fn seal(&self, state: &mut State) -> bool {
-        if state.open.chunks.is_empty() {
+        if state.open.is_empty() {
             return false;
         }
         let segment = std::mem::take(&mut state.open);
@@ -375,6 +389,10 @@ impl Shared {
         let mut written = writer::write(&self.fs, &self.directory, segment, names)?;
         // Whoever replaced a point need not know whether there was one.
         written.replaced.retain(|point| may_hold(&manifest.files, point.event_time));
+        // Of deleted ones a database has to hear, whether a file may hold them or not.
+        written
+            .replaced
+            .extend(segment.deleted.iter().filter_map(|n| n.replaced(names, n.hides_before())));
         debug!(files = written.files.len(), points = segment.points, "points archived");
         let mut replaced = Arc::clone(replaced);
         let before = manifest.replaced.clone();
@@ -406,6 +424,21 @@ fn merge(old: &[Replaced], new: Vec<Replaced>) -> Vec<Replaced> {
             == (&kept.asset, &kept.metric, kept.event_time)
     });
     all
+}
+
+/// Keys as notes of an epoch.
+fn notes(
+    epoch: Epoch,
+    keys: &[(TypeId, u32, u32, i64)],
+    names: &Names,
+) -> Result<Vec<Note>, Error> {
+    let note = |(asset_type, asset, slot, event_time): &(TypeId, u32, u32, i64)| {
+        let slots = names.slots(*asset_type).ok_or(Error::UnknownType(*asset_type))?;
+        let metric = slots.metrics.get(*slot as usize).copied();
+        let metric = metric.ok_or(Error::UnknownType(*asset_type))?;
+        Ok(Note { epoch, asset: *asset, metric, event_time: *event_time })
+    };
+    keys.iter().map(note).collect()
 }
 
 fn check_names(kind: &'static str, ids: &[u32], known: impl Fn(u32) -> bool) -> Result<(), Error> {

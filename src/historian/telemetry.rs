@@ -22,12 +22,15 @@ const BATCH_POINTS: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct Telemetry {
     pub(super) epoch: Epoch,
+    /// Deletions of epochs up to this one are among the replaced.
+    pub(super) archived: Epoch,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) directory: PathBuf,
     pub(super) files: Arc<Vec<ArchiveFile>>,
     pub(super) replaced: Arc<Vec<Replaced>>,
     pub(super) chunks: Vec<Arc<Chunk>>,
     pub(super) notes: Vec<Note>,
+    pub(super) deleted: Vec<Note>,
     pub(super) names: Arc<Names>,
 }
 
@@ -65,25 +68,45 @@ impl Telemetry {
     }
 
     /// Points in files that do not count: rows `asset, metric, event_time, before_epoch`, each
-    /// saying that values of this key from before the epoch were replaced. `None` when all count.
+    /// saying that values of this key from before the epoch were replaced or deleted. `None` when
+    /// all count.
     pub fn replaced(&self) -> Result<Option<RecordBatch>, Error> {
         let mut list = self.replaced.as_ref().clone();
         for note in &self.notes {
             if !may_hold(&self.files, note.event_time) {
                 continue;
             }
-            let Some(asset) = self.names.asset(note.asset) else { continue };
-            list.push(Replaced {
-                asset: Arc::clone(asset),
-                metric: Arc::clone(self.names.metric(note.metric)),
-                event_time: note.event_time,
-                before: note.epoch,
-            });
+            list.extend(note.replaced(&self.names, note.epoch));
         }
+        let deleted = self.deleted.iter().filter(|note| may_hold(&self.files, note.event_time));
+        list.extend(deleted.filter_map(|note| note.replaced(&self.names, note.hides_before())));
         if list.is_empty() || self.files.is_empty() {
             return Ok(None);
         }
         replaced::batch(&list).map(Some)
+    }
+
+    /// Points that were replaced or deleted after an epoch, and some more; of a key the latest.
+    pub(super) fn gone_after(&self, epoch: Epoch) -> Vec<Replaced> {
+        let mut gone = Vec::new();
+        if epoch < self.archived {
+            gone.extend(self.replaced.iter().filter(|row| row.before > epoch.next()).cloned());
+        }
+        let deleted = self.deleted.iter().filter(|note| note.epoch > epoch);
+        gone.extend(deleted.filter_map(|note| note.replaced(&self.names, note.hides_before())));
+        gone
+    }
+
+    /// Whether points are left out: replaced or deleted ones.
+    pub fn hides(&self) -> bool {
+        !(self.replaced.is_empty() && self.notes.is_empty() && self.deleted.is_empty())
+    }
+
+    /// The same with all that came and is still kept, deleted points too. Keys may be there more
+    /// than once.
+    pub fn with_hidden(&self) -> Self {
+        let (replaced, notes, deleted) = (Arc::default(), Vec::new(), Vec::new());
+        Self { replaced, notes, deleted, ..self.clone() }
     }
 
     /// The hot points in the public schema, or these columns of it, sorted by day, asset, metric
@@ -96,6 +119,7 @@ impl Telemetry {
     ) -> impl Iterator<Item = Result<RecordBatch, Error>> + Send + use<> {
         let chunks = self.chunks.clone();
         let mut points = Points::new(chunks, [], &self.names, selection, BATCH_POINTS);
+        points.leave_out(&self.deleted);
         std::iter::from_fn(move || {
             let next = points.next_batch()?;
             Some(next.map_err(Error::from).and_then(|(_, batch)| public(&batch, &projection)))

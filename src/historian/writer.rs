@@ -62,15 +62,8 @@ pub(super) fn write(
     if let Some((_, writer)) = open {
         result.files.push(writer.finish(&**fs, directory)?);
     }
-    for note in points.older_outside() {
-        let Some(asset) = names.asset(note.asset) else { continue };
-        result.replaced.push(Replaced {
-            asset: Arc::clone(asset),
-            metric: Arc::clone(names.metric(note.metric)),
-            event_time: note.event_time,
-            before: note.epoch,
-        });
-    }
+    let older = points.older_outside().iter();
+    result.replaced.extend(older.filter_map(|note| note.replaced(names, note.epoch)));
     Ok(result)
 }
 

@@ -45,7 +45,7 @@ pub(super) struct FrameHeader {
     pub tick: Timestamp,
     /// The last epoch that was durable when this was written; 0 when there was none.
     pub durable: Epoch,
-    /// Documents, dead letters and rows.
+    /// Documents, dead letters, edits and rows.
     pub items: u32,
     pub chain: u32,
     pub payload_crc: u32,

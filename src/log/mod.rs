@@ -12,6 +12,7 @@
 mod error;
 mod format;
 mod payload;
+mod edits;
 mod segment;
 mod cursor;
 mod mark;

@@ -1,9 +1,11 @@
-//! The payload of a frame: documents and dead letters length-prefixed, batches as Arrow streams.
+//! The payload of a frame: documents, dead letters and edits length-prefixed, batches as Arrow
+//! streams.
 //!
 //! ```text
-//! documents u32 | dead letters u32 | batches u32 | 0 u32
+//! documents u32 | dead letters u32 | batches u32 | edits u32 (0 in frames of older programs)
 //! document     kind u8 | has body u8 | id u32 | version u32 | key | body
 //! dead letter  received at i64 | reason u8 | has device u8 | source | detail | device | raw
+//! edit         see `edits`
 //! (text and bytes: length u32, then the bytes; then zeros up to a multiple of 8)
 //! batch        length u64 | Arrow IPC stream of one record batch, 8-byte aligned
 //! ```
@@ -11,9 +13,10 @@
 //! The empty payload is a frame without content. Decoding gives batches that share the payload's
 //! memory.
 
+use super::edits;
 use super::error::Error;
 use super::format::ALIGNMENT;
-use crate::model::{Batch, DeadLetter, Document, Frame, Kind, Reason, Timestamp};
+use crate::model::{Batch, DeadLetter, Document, Edit, Frame, Kind, Reason, Timestamp};
 use arrow::buffer::Buffer;
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::StreamDecoder;
@@ -26,19 +29,20 @@ pub(super) struct Content {
     pub documents: Vec<Document>,
     pub dead_letters: Vec<DeadLetter>,
     pub batches: Vec<Batch>,
+    pub edits: Vec<Edit>,
 }
 
 /// Appends the frame's payload to `out`, which holds a multiple of [`ALIGNMENT`] bytes and does
 /// so afterwards.
 pub(super) fn encode(frame: &Frame, out: &mut Vec<u8>) -> Result<(), Error> {
-    let counts = [frame.documents.len(), frame.dead_letters.len(), frame.batches.len()];
-    if counts == [0; 3] {
+    let counts =
+        [frame.documents.len(), frame.dead_letters.len(), frame.batches.len(), frame.edits.len()];
+    if counts == [0; 4] {
         return Ok(());
     }
     for count in counts {
         put_length(out, count)?;
     }
-    out.extend_from_slice(&[0; 4]);
     for document in &frame.documents {
         out.push(kind_code(document.kind));
         out.push(u8::from(document.body.is_some()));
@@ -56,6 +60,9 @@ pub(super) fn encode(frame: &Frame, out: &mut Vec<u8>) -> Result<(), Error> {
         put_bytes(out, letter.detail.as_bytes())?;
         put_bytes(out, letter.device.as_deref().unwrap_or_default().as_bytes())?;
         put_bytes(out, &letter.raw)?;
+    }
+    for edit in &frame.edits {
+        edits::put(out, edit)?;
     }
     pad(out);
     for batch in &frame.batches {
@@ -80,7 +87,7 @@ fn put_batch(out: &mut Vec<u8>, batch: &Batch) -> Result<(), Error> {
     Ok(())
 }
 
-fn put_length(out: &mut Vec<u8>, length: usize) -> Result<(), Error> {
+pub(super) fn put_length(out: &mut Vec<u8>, length: usize) -> Result<(), Error> {
     let limit = u64::from(u32::MAX);
     let length =
         u32::try_from(length).map_err(|_| Error::TooLarge { bytes: length as u64, limit })?;
@@ -88,7 +95,7 @@ fn put_length(out: &mut Vec<u8>, length: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
     put_length(out, bytes.len())?;
     out.extend_from_slice(bytes);
     Ok(())
@@ -105,7 +112,7 @@ pub(super) fn decode(payload: Buffer) -> Result<Content, String> {
         return Ok(content);
     }
     let mut input = Input { bytes: payload.as_slice(), at: 0 };
-    let [documents, dead_letters, batches, _] =
+    let [documents, dead_letters, batches, edits] =
         [input.u32()?, input.u32()?, input.u32()?, input.u32()?];
     for _ in 0..documents {
         let kind = kind(input.u8()?)?;
@@ -124,6 +131,9 @@ pub(super) fn decode(payload: Buffer) -> Result<Content, String> {
         let device = if unknown { None } else { Some(device) };
         let raw = Arc::from(input.counted()?);
         content.dead_letters.push(DeadLetter { received_at, source, device, reason, detail, raw });
+    }
+    for _ in 0..edits {
+        content.edits.push(edits::read(&mut input)?);
     }
     input.at = input.at.next_multiple_of(ALIGNMENT);
     for _ in 0..batches {
@@ -145,7 +155,7 @@ fn batch(mut stream: Buffer) -> Result<Batch, String> {
     Batch::try_new(rows).map_err(|error| error.to_string())
 }
 
-struct Input<'a> {
+pub(super) struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
 }
@@ -165,15 +175,15 @@ impl<'a> Input<'a> {
         Ok(word)
     }
 
-    fn u8(&mut self) -> Result<u8, String> {
+    pub(super) fn u8(&mut self) -> Result<u8, String> {
         Ok(self.array::<1>()?[0])
     }
 
-    fn u32(&mut self) -> Result<u32, String> {
+    pub(super) fn u32(&mut self) -> Result<u32, String> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64, String> {
+    pub(super) fn u64(&mut self) -> Result<u64, String> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
@@ -182,7 +192,7 @@ impl<'a> Input<'a> {
         self.take(length)
     }
 
-    fn text(&mut self) -> Result<Arc<str>, String> {
+    pub(super) fn text(&mut self) -> Result<Arc<str>, String> {
         let text = std::str::from_utf8(self.counted()?).map_err(|_| "a text is not UTF-8")?;
         Ok(text.into())
     }

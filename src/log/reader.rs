@@ -176,6 +176,7 @@ fn frame(header: &FrameHeader, content: payload::Content) -> Frame {
         documents: content.documents,
         batches: content.batches,
         dead_letters: content.dead_letters,
+        edits: content.edits,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the dataflow says: changes of keyed tables and of small collections, one epoch at a time.
 
+use super::edit::EditRow;
 use super::frame::{DeadLetter, Document};
 use super::ids::TypeId;
 use super::rows::Rows;
@@ -206,6 +207,10 @@ pub enum Change {
     /// Keys among accepted points whose older value was replaced:
     /// `(type, asset, slot, event time)`.
     Superseded(Vec<(TypeId, u32, u32, i64)>),
+    /// Keys of accepted points that were deleted: all their values up to and with this epoch.
+    Deleted(Vec<(TypeId, u32, u32, i64)>),
+    /// What became of edits.
+    Edits(Vec<EditRow>),
     /// Events.
     Events(Vec<(EventRow, i64)>),
     /// Threshold occurrences.

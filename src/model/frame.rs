@@ -1,6 +1,7 @@
 //! A frame: what one commit of the log holds, and all that the dataflow ever reads.
 
 use super::batch::Batch;
+use super::edit::Edit;
 use super::time::{Epoch, Timestamp};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 /// Everything that became durable together and becomes visible together.
 ///
 /// Order inside a frame: documents take effect before the batches; rows of one frame are ordered
-/// by their message ordinal.
+/// by their message ordinal; edits come after all rows, in their own order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// The logical time of all that is in here.
@@ -21,6 +22,8 @@ pub struct Frame {
     pub documents: Vec<Document>,
     /// Telemetry.
     pub batches: Vec<Batch>,
+    /// Deletions and corrections of accepted points.
+    pub edits: Vec<Edit>,
     /// What was refused, with its raw bytes.
     pub dead_letters: Vec<DeadLetter>,
 }

@@ -9,6 +9,7 @@ mod value;
 mod ids;
 mod batch;
 mod rows;
+mod edit;
 mod frame;
 mod change;
 pub mod spare;
@@ -18,6 +19,7 @@ pub use change::{
     Change, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Occurrence, Outcome, Output,
     Table, Upserts, Window,
 };
+pub use edit::{Action, Corrected, Edit, EditRefusal, EditRow};
 pub use frame::{DeadLetter, Document, Frame, Kind, NewDocument, Reason};
 pub use ids::{AssetId, DeviceId, TypeId};
 pub use quality::Quality;

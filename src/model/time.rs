@@ -43,6 +43,13 @@ pub enum TimeError {
     Duration(String),
 }
 
+impl Epoch {
+    /// The first one that can follow.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 impl Timestamp {
     /// Before every event time.
     pub const MIN: Self = Self(i64::MIN);

@@ -147,6 +147,16 @@ impl DataType {
 }
 
 impl Value {
+    /// The type that the value is of.
+    pub fn data_type(&self) -> DataType {
+        match self {
+            Self::Double(_) => DataType::Double,
+            Self::Integer(_) => DataType::Integer,
+            Self::Bool(_) => DataType::Bool,
+            Self::String(_) => DataType::String,
+        }
+    }
+
     /// The word that stands for the value.
     pub fn word(&self) -> u64 {
         match self {

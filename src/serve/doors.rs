@@ -1,5 +1,6 @@
 //! What the HTTP doors need of the rest of the runtime, as one trait.
 
+use super::edits::{Correction, Deletion, EditAnswer};
 use crate::model::{Epoch, Kind};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -25,6 +26,14 @@ pub trait Doors: Send + Sync + 'static {
 
     /// The same with an Arrow IPC stream.
     async fn ingest_arrow(&self, body: Bytes) -> Result<IngestAnswer, DoorError>;
+
+    /// Deletes points; returns when that is durable and visible. An error means that nothing was
+    /// deleted.
+    async fn delete_points(&self, wanted: Deletion) -> Result<EditAnswer, DoorError>;
+
+    /// Corrects points; returns when that is durable and visible. An error means that nothing was
+    /// corrected.
+    async fn correct_points(&self, wanted: Correction) -> Result<EditAnswer, DoorError>;
 
     /// Runs a query. Errors that show up while rows are read come in the stream and end it.
     async fn sql(&self, text: &str) -> Result<Rows, DoorError>;
@@ -199,8 +208,8 @@ pub struct ViewReport {
 /// Every accepted point by what became of it. Counts are points unless they say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Conservation {
-    /// Whether `received + copies = stored + replaced + duplicates + unmapped`, and nothing else is
-    /// in telemetry.
+    /// Whether `received + copies = stored + replaced + duplicates + deleted + unmapped`, and
+    /// nothing else is in telemetry.
     pub holds: bool,
     /// The epoch at which log and telemetry were compared.
     pub epoch: u64,
@@ -214,6 +223,8 @@ pub struct Conservation {
     pub replaced: u64,
     /// Came again as they were.
     pub duplicates: u64,
+    /// Deleted because somebody asked for it.
+    pub deleted: u64,
     /// Of metrics that no asset takes.
     pub unmapped: u64,
     /// Must be in telemetry and are not.

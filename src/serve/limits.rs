@@ -11,6 +11,8 @@ pub const BODY_BYTES_DRAINED: usize = 64 << 20;
 pub const BODY_BYTES_DECODED: usize = 64 << 20;
 /// The largest catalog document. Beyond: 413.
 pub const DOCUMENT_BYTES: usize = 1 << 20;
+/// The longest list of corrections. Beyond: 413.
+pub const EDIT_BYTES: usize = 64 << 10;
 /// The longest SQL text. Beyond: 413.
 pub const SQL_BYTES: usize = 64 << 10;
 /// Streams of changes, SSE and WebSocket together. Beyond: 429.

@@ -13,6 +13,7 @@ mod formats;
 mod middleware;
 mod body;
 mod telemetry;
+mod edits;
 mod contents;
 mod changes;
 mod socket;
@@ -30,9 +31,10 @@ pub use doors::{
     HealthStatus, IngestAnswer, JsonForm, ListedParameter, ListedQuery, Rejected, Report, Rows,
     StoredDocument, ViewReport,
 };
+pub use edits::{CorrectedPoint, Correction, Deletion, EditAnswer};
 pub use hosts::Hosts;
 pub use limits::{
-    BODY_BYTES_DECODED, BODY_BYTES_ENCODED, DOCUMENT_BYTES, SOCKET_MESSAGE_BYTES,
+    BODY_BYTES_DECODED, BODY_BYTES_ENCODED, DOCUMENT_BYTES, EDIT_BYTES, SOCKET_MESSAGE_BYTES,
     SOCKET_PING_EVERY, SOCKET_SILENCE, SOCKET_SUBSCRIPTIONS, SOCKET_WRITE_BYTES, SQL_BYTES,
     STREAMS,
 };

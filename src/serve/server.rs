@@ -4,7 +4,7 @@ use super::doors::Doors;
 use super::hosts::Hosts;
 use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
 use super::middleware::{around, explain};
-use super::{catalog, changes, contents, queries, socket, sql, system, telemetry};
+use super::{catalog, changes, contents, edits, queries, socket, sql, system, telemetry};
 use crate::base::shutdown::Shutdown;
 use crate::views::Views;
 use axum::extract::Request;
@@ -86,6 +86,7 @@ fn routes() -> OpenApiRouter<State> {
         |time: Duration| TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, time);
     let quick = OpenApiRouter::new()
         .routes(routes!(telemetry::ingest))
+        .routes(routes!(edits::delete, edits::correct))
         .routes(routes!(contents::list))
         .routes(routes!(contents::read))
         .routes(routes!(changes::changes))

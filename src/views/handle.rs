@@ -13,7 +13,7 @@ use super::state::{Removed, State};
 use super::subscription::Subscription;
 use super::view::View;
 use crate::base::clock::{Clock, SystemClock};
-use crate::model::{Change, Epoch, Outcome, Timestamp};
+use crate::model::{Change, EditRow, Epoch, Outcome, Timestamp};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ops::Range;
@@ -152,6 +152,11 @@ impl Views {
     /// Nothing for epochs older than [`Limits::outcome_epochs`] epochs that had any.
     pub fn outcomes(&self, epoch: Epoch, messages: Range<u32>) -> Vec<Outcome> {
         self.read().outcomes(epoch, messages)
+    }
+
+    /// What became of an edit that a door took at a time; nothing when the view does not hold it.
+    pub fn edit(&self, received_at: Timestamp, id: &str) -> Vec<EditRow> {
+        self.read().edit(received_at, id)
     }
 
     /// All views with their sizes. Counts rows, so it takes time where there are many.

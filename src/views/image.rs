@@ -9,7 +9,7 @@ use super::small::Collection;
 use super::state::{Removed, State};
 use super::wide::Chunk;
 use crate::model::{
-    Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind, Occurrence, Table,
+    EditRow, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind, Occurrence, Table,
     Timestamp, TypeId,
 };
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub(super) struct Small(
     pub Collection<Occurrence>,
     pub Collection<ErrorRow>,
     pub (Collection<FleetHealthRow>, Collection<FleetThresholdRow>),
-    pub DeadLetters,
+    pub (DeadLetters, Collection<EditRow>),
     pub BTreeMap<Kind, Documents>,
 );
 

@@ -1,7 +1,7 @@
 //! Small views: multisets of rows that change by insertions and retractions.
 
 use super::cell::Cell;
-use crate::model::{ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Occurrence};
+use crate::model::{EditRow, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Occurrence};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -54,6 +54,20 @@ impl<R: Row> Collection<R> {
     /// The rows that are there, each once.
     pub fn iter(&self) -> impl Iterator<Item = &R> {
         self.rows.iter().filter(|(_, count)| **count > 0).map(|(row, _)| row)
+    }
+
+    /// The rows that are there, the last one in order first.
+    pub fn newest(&self) -> impl Iterator<Item = &R> {
+        self.rows.iter().rev().filter(|(_, count)| **count > 0).map(|(row, _)| row)
+    }
+
+    /// Retracts the first rows in order, so that no more than these many are left.
+    pub fn keep_last(&mut self, limit: usize) {
+        while self.len > limit {
+            let Some((row, count)) = self.rows.first_key_value() else { return };
+            let (row, count) = (row.clone(), *count);
+            self.update(row, -count);
+        }
     }
 
     pub fn update(&mut self, row: R, diff: i64) {
@@ -160,6 +174,28 @@ impl Row for ErrorRow {
             Cell::text(&self.source),
             Cell::Time(self.event_time),
             Cell::text(&self.message),
+        ]
+    }
+}
+
+impl Row for EditRow {
+    fn cells(&self) -> Vec<Cell<'_>> {
+        let text = |text: Option<&'_ str>| {
+            text.map_or(Cell::Null, |text| Cell::Text(text.to_owned().into()))
+        };
+        let refused = self.refused.as_ref().map(ToString::to_string);
+        vec![
+            Cell::Time(self.received_at),
+            Cell::text(&self.id),
+            Cell::text(if self.to.is_some() { "deletion" } else { "correction" }),
+            Cell::text(&self.asset),
+            Cell::text(&self.metric),
+            Cell::Time(self.from),
+            self.to.map_or(Cell::Null, Cell::Time),
+            Cell::Int(self.points as i64),
+            text(refused.as_deref()),
+            Cell::text(&self.reason),
+            text(self.user.as_deref()),
         ]
     }
 }

@@ -11,7 +11,7 @@ use super::small::{Collection, SmallView};
 use super::view::View;
 use super::wide::WideTable;
 use crate::model::{
-    Change, Document, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind,
+    Change, Document, EditRow, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind,
     Occurrence, Outcome, Table, Timestamp, TypeId, Upserts,
 };
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -39,6 +39,7 @@ pub(super) struct State {
     fleet_health: Collection<FleetHealthRow>,
     fleet_thresholds: Collection<FleetThresholdRow>,
     dead_letters: DeadLetters,
+    corrections: Collection<EditRow>,
     catalog: BTreeMap<Kind, Documents>,
     outcomes: VecDeque<(Epoch, Vec<Outcome>)>,
     /// How many there are in all of these epochs.
@@ -61,6 +62,7 @@ impl State {
             fleet_health: Collection::default(),
             fleet_thresholds: Collection::default(),
             dead_letters: DeadLetters::default(),
+            corrections: Collection::default(),
             catalog: Kind::ALL.into_iter().map(|kind| (kind, Documents::default())).collect(),
             outcomes: VecDeque::new(),
             kept_outcomes: 0,
@@ -94,7 +96,8 @@ impl State {
     pub fn image(&self) -> bincode::Result<Image> {
         let (events, occurrences, errors) = (&self.events, &self.occurrences, &self.errors);
         let fleet = (&self.fleet_health, &self.fleet_thresholds);
-        let small = (events, occurrences, errors, fleet, &self.dead_letters, &self.catalog);
+        let refused = (&self.dead_letters, &self.corrections);
+        let small = (events, occurrences, errors, fleet, refused, &self.catalog);
         let wide = self.wide.iter().map(|((table, asset_type), wide)| {
             (*table, *asset_type, wide.stride(), wide.chunks().to_vec())
         });
@@ -111,7 +114,7 @@ impl State {
     /// The contents that an image holds.
     pub fn of(image: Image, limits: Limits) -> bincode::Result<Self> {
         let unfit = |_| bincode::ErrorKind::Custom("rows do not fit their table".into());
-        let Small(events, occurrences, errors, fleet, dead_letters, mut catalog) =
+        let Small(events, occurrences, errors, fleet, (dead_letters, corrections), mut catalog) =
             bincode::deserialize(&image.small)?;
         let mut wide = BTreeMap::new();
         for (table, asset_type, stride, chunks) in image.wide {
@@ -133,6 +136,7 @@ impl State {
             fleet_health: fleet.0,
             fleet_thresholds: fleet.1,
             dead_letters,
+            corrections,
             catalog,
             ..Self::new(limits)
         })
@@ -156,6 +160,13 @@ impl State {
         wanted
     }
 
+    /// What became of an edit that a door took at a time: its rows in the view.
+    pub fn edit(&self, received_at: Timestamp, id: &str) -> Vec<EditRow> {
+        let newest = self.corrections.newest();
+        let near = newest.take_while(|row| row.received_at >= received_at.0);
+        near.filter(|row| *row.id == *id).cloned().collect()
+    }
+
     /// The contents of a view that is not read from a wide table.
     pub fn small(&self, view: View) -> Option<&dyn SmallView> {
         Some(match view {
@@ -165,6 +176,7 @@ impl State {
             View::FleetHealth => &self.fleet_health,
             View::FleetThresholds => &self.fleet_thresholds,
             View::DeadLetters => &self.dead_letters,
+            View::Corrections => &self.corrections,
             View::Catalog(kind) => self.catalog.get(&kind)?.rows(),
             _ => return None,
         })
@@ -190,6 +202,7 @@ impl State {
             View::FleetHealth => &mut self.fleet_health,
             View::FleetThresholds => &mut self.fleet_thresholds,
             View::DeadLetters => &mut self.dead_letters,
+            View::Corrections => &mut self.corrections,
             View::Catalog(kind) => self.catalog.get_mut(&kind)?.rows_mut(),
             _ => return None,
         })
@@ -280,12 +293,17 @@ impl State {
                 }
             }
             Change::Outcomes(outcomes) => self.keep_outcomes(outcomes),
+            Change::Edits(rows) => {
+                rows.into_iter().for_each(|row| self.corrections.update(row, 1));
+                self.corrections.keep_last(self.limits.corrections);
+            }
             // Applied before, or the historian's.
             Change::Documents(_)
             | Change::Reset(..)
             | Change::Removed(_)
             | Change::Telemetry(_)
-            | Change::Superseded(_) => {}
+            | Change::Superseded(_)
+            | Change::Deleted(_) => {}
         }
     }
 

@@ -28,6 +28,8 @@ pub enum View {
     FleetThresholds,
     /// What the doors refused.
     DeadLetters,
+    /// What became of deletions and corrections.
+    Corrections,
     /// The current documents of a kind.
     Catalog(Kind),
 }
@@ -131,6 +133,19 @@ const DEAD_LETTERS: &[Column] = &[
     column("detail", Text),
     column("raw", Text),
 ];
+const CORRECTIONS: &[Column] = &[
+    key("received_at", Time),
+    key("id", Text),
+    column("kind", Text),
+    column("asset", Text),
+    key("metric", Text),
+    key("from_time", Time),
+    column("to_time", Time),
+    column("points", Int),
+    column("refused", Text),
+    column("reason", Text),
+    column("requested_by", Text),
+];
 const ASSETS: &[Column] = &[
     key("key", Text),
     column("id", Int),
@@ -157,7 +172,7 @@ const TYPES: &[Column] =
 
 impl View {
     /// All views, the ones that people ask for first.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AssetMetrics,
         Self::AssetHealth,
         Self::ThresholdStates,
@@ -171,6 +186,7 @@ impl View {
         Self::FleetHealth,
         Self::FleetThresholds,
         Self::DeadLetters,
+        Self::Corrections,
         Self::Catalog(Kind::Assets),
         Self::Catalog(Kind::Devices),
         Self::Catalog(Kind::Links),
@@ -194,6 +210,7 @@ impl View {
             Self::FleetHealth => "fleet_health",
             Self::FleetThresholds => "fleet_thresholds",
             Self::DeadLetters => "dead_letters",
+            Self::Corrections => "corrections",
             Self::Catalog(kind) => kind.name(),
         }
     }
@@ -236,6 +253,9 @@ impl View {
             Self::FleetHealth => "Assets of each type and health band, and the worst score.",
             Self::FleetThresholds => "Assets at each level of each threshold rule.",
             Self::DeadLetters => "What the doors refused, and why; the newest are kept.",
+            Self::Corrections => {
+                "Who deleted or corrected which points, when and why; the newest are kept."
+            }
             Self::Catalog(Kind::Assets) => "The assets.",
             Self::Catalog(Kind::Devices) => "The devices.",
             Self::Catalog(Kind::Links) => "Which device feeds which asset.",
@@ -274,6 +294,7 @@ impl View {
             Self::FleetHealth => FLEET_HEALTH,
             Self::FleetThresholds => FLEET_THRESHOLDS,
             Self::DeadLetters => DEAD_LETTERS,
+            Self::Corrections => CORRECTIONS,
             Self::Catalog(Kind::Assets) => ASSETS,
             Self::Catalog(Kind::Devices) => DEVICES,
             Self::Catalog(Kind::Links) => LINKS,

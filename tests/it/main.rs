@@ -17,6 +17,7 @@ mod kills;
 mod disk_full;
 mod memory;
 mod conservation;
+mod edits;
 mod fold;
 mod live;
 mod socket;

@@ -496,3 +496,40 @@ async fn a_server_with_tls_is_checked_and_spoken_to_in_tls() {
     let spoken = "SELECT ssl::text FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'millstream'";
     assert_eq!(database.rows(spoken).await, [[Some("true".to_owned())]]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_is_deleted_in_the_database_too() {
+    let (plant, database, url) = (Plant::new(), Database::new().await, Database::url);
+    let delete = async |server: &Server, from: i64, to: i64| {
+        let at = |second: i64| millstream::model::Timestamp((BASE + second) * 1_000_000);
+        let (from, to) = (at(from), at(to));
+        let path = format!("/api/v1/telemetry?device=PUMP-1&from={from}&to={to}&reason=test");
+        let answer = server.send(reqwest::Method::DELETE, &path, &[], "").await.good();
+        answer["points"].as_u64().unwrap()
+    };
+    let mut server = serve(&plant, &url(&database));
+    server.ingest(messages(0..100)).await;
+    let all = until_equal(&server, &database).await.len();
+    assert_eq!(delete(&server, 60 * 30, 70 * 30).await, 30);
+    assert_eq!(until_equal(&server, &database).await.len(), all - 30);
+    // While the database is away: points that it has, points that it never had, and one that
+    // comes again.
+    server.kill();
+    let mut server = plant.serve();
+    server.ingest(messages(100..110)).await;
+    assert_eq!(delete(&server, 95 * 30, 105 * 30).await, 30);
+    server.ingest(message(1, 96 * 30, json!({"TEMP": 20}))).await;
+    server.kill();
+    assert_eq!(plant.serve().terminate(), 0);
+    let server = serve(&plant, &url(&database));
+    let left = until_equal(&server, &database).await;
+    assert_eq!(left.len(), all + 60 - 30 - 30 + 1);
+    // All of it is in files now, deleted points too: a new database gets what is left.
+    assert_eq!(server.terminate(), 0);
+    let fresh = Database::new().await;
+    let server = serve(&plant, &url(&fresh));
+    assert_eq!(until_equal(&server, &fresh).await, left);
+    assert_eq!(delete(&server, 80 * 30, 10_000).await, 30 * 3 - 30 + 1);
+    until_equal(&server, &fresh).await;
+    until_the_rest_is_equal(&server, &fresh).await;
+}

@@ -115,7 +115,7 @@ impl TypeState {
             asset.tell_events(&era.plan, &self.series[index as usize], about, &mut said);
             Asset::tell_closed(&era.plan, about, &mut said);
             asset.tell_levels(&era, about.1, &mut said, out);
-            asset.hand_out_levels(&mut tables);
+            asset.hand_out_levels(&era.plan, &mut tables);
             self.set_alarm(index as usize);
         }
         tables.finish(out);
@@ -292,8 +292,8 @@ impl TypeState {
         let index = self.index[at] as usize;
         let asset = &mut self.assets[index];
         if !asset.opened {
-            let newest = self.series[index].newest();
-            asset.limit = newest.map_or(NEVER, |newest| newest.saturating_sub(plan.hot_horizon));
+            let newest = self.series[index].newest().unwrap_or(NEVER).max(asset.high);
+            asset.limit = newest.saturating_sub(plan.hot_horizon);
             asset.opened = true;
             self.opened.push(index as u32);
         }

@@ -81,6 +81,11 @@ impl Era {
         let word = if to == metric.data_type { word } else { to.read(metric.data_type, word)? };
         (here < self.plan.layout.measured).then_some((here, word))
     }
+
+    /// The slot of another era's measured metric, when it is measured here too, as the same type.
+    pub fn measured_of(&self, other: &Self, slot: usize) -> Option<usize> {
+        self.slot_of(other, slot).filter(|slot| *slot < self.plan.layout.measured)
+    }
 }
 
 impl<'a> Past<'a> {

@@ -26,6 +26,7 @@ mod telling;
 mod assess;
 mod tables;
 mod rebuild;
+mod edit;
 mod version;
 mod changes;
 mod message;

@@ -126,7 +126,9 @@ impl TypeState {
         });
         let cut = cut(&mut segments, from, &name, said);
         let segments = self.grow(index, segments, cut, (&name, names), said);
-        let Some(current) = self.put_back(index, segments) else { return };
+        let Some(current) = self.put_back(index, segments) else {
+            return self.vanish(index, names, (tables, said, out));
+        };
         let passed = self.passed();
         let era = Arc::clone(&self.era);
         let asset = &mut self.assets[index];

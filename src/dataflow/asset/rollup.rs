@@ -96,8 +96,9 @@ impl Windows {
     }
 
     /// Settles the windows that end at or before the watermark. The others are provisional, also
-    /// those that were settled before a version of the document set the watermark back. Returns
-    /// the end of the first window that is not settled, if any.
+    /// those that were settled before a version of the document, or the deletion of the newest
+    /// points, set the watermark back. Returns the end of the first window that is not settled, if
+    /// any.
     pub fn settle(&mut self, window: Window, watermark: i64) -> Option<i64> {
         let mut next = None;
         for open in &mut self.open {

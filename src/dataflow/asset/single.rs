@@ -43,6 +43,9 @@ pub struct Asset {
     pub errors: Vec<ErrorRow>,
     /// Points before this time come too late; settled before the first row of an epoch.
     pub limit: i64,
+    /// The newest event time at which points were deleted; `NEVER` before that. The hot horizon
+    /// is measured from it as from the newest row.
+    pub high: i64,
     /// When something happens to the rules' state by itself.
     pub deadline: i64,
     /// When the alarm clock rings for the asset next: at its deadline, or before.
@@ -92,6 +95,7 @@ impl Asset {
             events: Vec::new(),
             errors: Vec::new(),
             limit: NEVER,
+            high: NEVER,
             deadline: i64::MAX,
             alarm: i64::MAX,
             resting: None,
@@ -166,11 +170,13 @@ impl Asset {
         };
         let earlier = self.past.iter().rev();
         let earlier = earlier.map(|segment| heard(&segment.era.plan, &segment.series));
-        let Some(newest) = std::iter::once(heard(plan, series)).chain(earlier).flatten().next()
-        else {
-            return;
-        };
-        self.settle_behind(plan, newest);
+        // Rows that were forgotten are known by the newest point of each metric.
+        let base = self.base_latest.as_chunks::<3>().0.iter().map(|[_, time, _]| *time as i64);
+        let base = base.filter(|time| *time != NEVER).max();
+        let newest = std::iter::once(heard(plan, series)).chain(earlier).chain([base]);
+        if let Some(newest) = newest.flatten().next() {
+            self.settle_behind(plan, newest);
+        }
     }
 
     /// Settles the windows that are complete after news of this event time.
@@ -231,19 +237,30 @@ impl Asset {
                 }
             }
         }
-        self.hand_out_levels(tables);
+        self.hand_out_levels(plan, tables);
+        self.hand_out_windows(tables);
+    }
+
+    /// Puts the asset's levels into the table when they changed.
+    pub fn hand_out_levels(&mut self, plan: &Plan, tables: &mut Tables) {
+        if std::mem::take(&mut self.levels_changed) {
+            if self.levels.is_empty() {
+                // Nothing is evaluated any more.
+                let nothing: Vec<u64> =
+                    plan.rules.iter().flat_map(|_| [0, NEVER as u64, 0]).collect();
+                return push(&mut tables.levels, self.id, &nothing);
+            }
+            push(&mut tables.levels, self.id, &self.levels);
+        }
+    }
+
+    /// Puts the asset's windows that changed into their tables.
+    pub fn hand_out_windows(&mut self, tables: &mut Tables) {
         for (windows, upserts) in self.windows.iter_mut().zip(&mut tables.rollups) {
             windows.take_dirty(|start, words| {
                 upserts.windows.push(start);
                 push(upserts, self.id, words);
             });
-        }
-    }
-
-    /// Puts the asset's levels into the table when they changed.
-    pub fn hand_out_levels(&mut self, tables: &mut Tables) {
-        if std::mem::take(&mut self.levels_changed) {
-            push(&mut tables.levels, self.id, &self.levels);
         }
     }
 
@@ -258,22 +275,25 @@ impl Asset {
         let limit = newest.saturating_sub(plan.hot_horizon);
         let base = series.position(layout, limit).saturating_sub(1);
         if base > 0 {
-            self.absorb(era, series, base, limit);
             let time = series.time(layout, base);
+            // Whatever is deleted, the watermark does not go back behind this.
+            let closed = limit.min(time.saturating_sub(plan.out_of_order));
+            self.absorb(era, series, base, closed);
             series.forget(layout, base);
             self.log.forget(states, time);
             self.events.retain(|(row_time, _)| *row_time >= time);
             self.errors.retain(|error| error.event_time >= time);
             for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
-                windows.forget(*window, limit);
+                windows.forget(*window, closed);
             }
         }
         let rows = series.len();
         self.forget_at = rows + (rows / 8).max(FORGET_AFTER);
     }
 
-    /// Folds the rows up to `base`, and all past ones, into what outlives them.
-    fn absorb(&mut self, era: &Era, series: &Series, base: usize, limit: i64) {
+    /// Folds the rows up to `base`, and all past ones, into what outlives them: windows that end
+    /// after `closed`.
+    fn absorb(&mut self, era: &Era, series: &Series, base: usize, closed: i64) {
         let past = std::mem::take(&mut self.past);
         let earlier = Past { segments: &past, now: era };
         for slot in 0..era.plan.layout.slots.len() {
@@ -284,12 +304,12 @@ impl Asset {
             }
         }
         for (at, windows) in self.windows.iter_mut().enumerate() {
-            windows.absorb_past(earlier, at, limit);
+            windows.absorb_past(earlier, at, closed);
         }
         for i in series.first()..=base {
             let row = series.row(&era.plan.rows, i);
             for (windows, window) in self.windows.iter_mut().zip(&era.plan.windows) {
-                windows.absorb(&era.plan, *window, row, limit);
+                windows.absorb(&era.plan, *window, row, closed);
             }
             let fresh = era.plan.rows.fresh(row);
             slots(fresh, |slot| take(&mut self.base_latest, slot, (&era.plan, row, slot)));

@@ -3,7 +3,7 @@
 
 use super::{Changes, Era, Eras, Held, Names, Plan, TypeState};
 use crate::catalog::asset_type::AssetType;
-use crate::model::{Change, Rows, Table, TypeId, Window, mask_words};
+use crate::model::{Change, EditRefusal, Rows, Table, TypeId, Window, mask_words};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -84,6 +84,21 @@ impl Graph {
         self.said.fold(&changes);
     }
 
+    /// Deletes the points of some metrics of an asset at seconds `[from, to)`.
+    fn delete(
+        &mut self,
+        asset: u32,
+        metrics: &[&str],
+        (from, to): (i64, i64),
+    ) -> Result<Vec<u64>, EditRefusal> {
+        let metrics: Vec<Arc<str>> = metrics.iter().map(|metric| (*metric).into()).collect();
+        let range = (from * 1_000_000, to * 1_000_000);
+        let mut changes = Changes::default();
+        let done = self.state.delete(asset, &metrics, range, &self.names, &mut changes);
+        self.said.fold(&changes);
+        done
+    }
+
     /// Feeds `(asset, row)` as one epoch.
     fn feed(&mut self, input: &[(u32, Row)]) -> Changes {
         self.feed_with(0, input)
@@ -126,7 +141,7 @@ impl Said {
                 }
                 Change::Reset(_, table) => self.tables.retain(|(t, ..), _| t != table),
                 Change::Telemetry(rows) => self.points += rows.points(),
-                Change::Superseded(keys) => self.points -= keys.len(),
+                Change::Superseded(keys) | Change::Deleted(keys) => self.points -= keys.len(),
                 Change::Events(rows) => rows.iter().for_each(|(r, d)| add(&mut self.rows, r, *d)),
                 Change::Occurrences(rows) => {
                     rows.iter().for_each(|(r, d)| add(&mut self.rows, r, *d))
@@ -165,9 +180,12 @@ impl Said {
 
     /// Revisions tell of the order of arrival: that is what they are for.
     fn without_revisions(mut self) -> Self {
-        // A window in which no metric has a point is not shown.
-        let shown = |table: &Table, words: &[u64]| {
-            !matches!(table, Table::Rollups(_)) || words[1..].chunks(6).any(|stat| stat[0] > 0)
+        // What says that nothing is there is not shown.
+        const NEVER: u64 = i64::MIN as u64;
+        let shown = |table: &Table, words: &[u64]| match table {
+            Table::Rollups(_) => words[1..].chunks(6).any(|stat| stat[0] > 0),
+            Table::Latest | Table::Thresholds => words.chunks(3).any(|part| part[1] != NEVER),
+            Table::Health => words[0] != NEVER,
         };
         self.tables.retain(|(table, ..), words| shown(table, words));
         for ((table, ..), words) in &mut self.tables {
@@ -212,6 +230,8 @@ impl Random {
         (self.0 >> 33) % n
     }
 }
+
+mod edits;
 
 const SERIES: [(i64, f64); 7] =
     [(0, 208.0), (60, 212.4), (120, 212.8), (180, 213.0), (240, 210.4), (300, 209.9), (420, 208.0)];

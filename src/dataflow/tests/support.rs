@@ -62,6 +62,7 @@ pub fn frame(epoch: u64) -> Frame {
         documents: Vec::new(),
         batches: Vec::new(),
         dead_letters: Vec::new(),
+        edits: Vec::new(),
     }
 }
 
@@ -141,6 +142,14 @@ pub fn consolidated(outputs: &[Output]) -> BTreeMap<u64, BTreeMap<String, i64>> 
                     into.retain(|row, _| !row.contains(&format!("{key:?}")));
                 }
             }
+            Change::Deleted(keys) => {
+                let keys: Vec<_> = keys.iter().map(|key| (key, 1)).collect();
+                add(into, "deleted", &keys);
+            }
+            Change::Edits(rows) => {
+                let rows: Vec<_> = rows.iter().map(|row| (row, 1)).collect();
+                add(into, "edit", &rows);
+            }
             Change::Documents(list) => add(into, "document", list),
             Change::DeadLetters(list) => {
                 let list: Vec<_> = list.iter().map(|letter| (letter, 1)).collect();
@@ -217,7 +226,33 @@ impl Plant {
             let rows: Vec<Row> = rows.iter().map(|r| (&*r.0, r.1, r.2, &*r.3)).collect();
             frame.batches.push(batch(&METRICS, &rows));
         }
+        if self.below(4) == 0 {
+            let edit = self.edit();
+            frame.edits.push(edit);
+        }
         frame
+    }
+
+    /// Deletes some of the newest points of an asset.
+    fn edit(&mut self) -> Edit {
+        let asset = self.below(u64::from(ASSETS)) as u32;
+        let (key, metric) = [("pump", "p"), ("fan", "raw")][asset as usize % 2];
+        let from = self.time - self.below(30_000_000) as i64;
+        let to = from + self.below(30_000_000) as i64;
+        Edit {
+            id: format!("edit-{}", self.epoch).into(),
+            received_at: Timestamp(self.time),
+            asset,
+            asset_type: TypeId(asset % 2),
+            key: format!("{key}-{asset}").into(),
+            reason: "test".into(),
+            user: None,
+            action: Action::Delete {
+                metrics: vec![metric.into()],
+                from: Timestamp(from),
+                to: Timestamp(to),
+            },
+        }
     }
 
     fn put(&mut self, frame: &mut Frame, kind: Kind, key: String, id: u32, body: Option<String>) {

@@ -16,9 +16,10 @@ use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 const TO_2000: i64 = 946_684_800_000_000;
 /// What PostgreSQL has a timestamp for, in microseconds since 1970: from 24 November 4714 BC on,
 /// until TimescaleDB's last chunk ends.
-const STORABLE: std::ops::Range<i64> = -210_866_803_200_000_000..9_223_371_331_200_000_000;
+pub(super) const STORABLE: std::ops::Range<i64> =
+    -210_866_803_200_000_000..9_223_371_331_200_000_000;
 /// The only type of entities that have telemetry so far.
-const ENTITY_TYPE: &str = "asset";
+pub(super) const ENTITY_TYPE: &str = "asset";
 
 /// An instant in microseconds since 1970.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use crate::base::backoff::Backoff;
 use crate::base::fs::Fs;
 use crate::base::shutdown::Shutdown;
 use crate::historian::Historian;
+use crate::historian::replaced::Replaced;
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
 use futures::StreamExt;
@@ -164,22 +165,24 @@ impl Sink {
     /// Writes the next piece of what the database lacks; whether that was all.
     async fn step(&self, session: &mut Session, letters: &mut Letters) -> Result<bool, Error> {
         let historian = &self.sources.historian;
-        match Work::after(session.place(), historian)? {
+        let (work, gone) = Work::after(session.place(), historian)?;
+        match work {
             Work::Files(steps) => {
                 for step in steps {
                     for batch in work::file(historian.directory(), &step.file)? {
                         let place = session.place();
-                        session.write(Some(std::iter::once(batch)), &[], place).await?;
+                        session.write(Some(std::iter::once(batch)), &[], &[], place).await?;
                     }
                     if step.reaches > session.place() {
-                        self.reach(session, letters, NO_POINTS, step.reaches).await?;
+                        self.reach(session, letters, (NO_POINTS, &gone), step.reaches).await?;
                     }
                 }
                 Ok(false)
             }
             Work::Hot { points, reaches } => {
                 let all = reaches == points.epoch();
-                self.reach(session, letters, Some(work::hot(&points)), reaches).await?;
+                let points = (Some(work::hot(&points)), &gone[..]);
+                self.reach(session, letters, points, reaches).await?;
                 Ok(all)
             }
             Work::Nothing(closed) => {
@@ -187,11 +190,11 @@ impl Sink {
                 let idle = found.is_empty() && closed.0 < session.place().0 + IDLE_EPOCHS;
                 if more {
                     let place = session.place();
-                    session.write(NO_POINTS, &found, place).await?;
+                    session.write(NO_POINTS, &[], &found, place).await?;
                 } else if idle {
                     self.status.reached(closed);
                 } else {
-                    session.write(NO_POINTS, &found, closed).await?;
+                    session.write(NO_POINTS, &[], &found, closed).await?;
                     self.status.moved(closed);
                 }
                 Ok(!more)
@@ -199,12 +202,12 @@ impl Sink {
         }
     }
 
-    /// Commits points together with the letters up to the same epoch.
+    /// Commits points, and which of them are gone, together with the letters up to the same epoch.
     async fn reach(
         &self,
         session: &mut Session,
         letters: &mut Letters,
-        points: Option<impl Iterator<Item = Result<RecordBatch, Error>>>,
+        (points, gone): (Option<impl Iterator<Item = Result<RecordBatch, Error>>>, &[Replaced]),
         reaches: Epoch,
     ) -> Result<(), Error> {
         let last = loop {
@@ -213,9 +216,9 @@ impl Sink {
                 break found;
             }
             let place = session.place();
-            session.write(NO_POINTS, &found, place).await?;
+            session.write(NO_POINTS, &[], &found, place).await?;
         };
-        session.write(points, &last, reaches).await?;
+        session.write(points, gone, &last, reaches).await?;
         self.status.moved(reaches);
         Ok(())
     }

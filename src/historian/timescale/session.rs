@@ -8,9 +8,10 @@
 use super::error::Error;
 use super::follow::Told;
 use super::letters::Letter;
-use super::rows::{At, Sent, send_events, send_letters, send_points};
+use super::rows::{At, ENTITY_TYPE, STORABLE, Sent, send_events, send_letters, send_points};
 use super::settings::Settings;
 use super::status::{NAME, ROWS};
+use crate::historian::replaced::Replaced;
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
 use std::time::Duration;
@@ -55,6 +56,14 @@ SELECT count(*) FROM incoming_points i WHERE NOT EXISTS (
     WHERE t.entity_type = i.entity_type AND t.entity_id = i.entity_id
         AND t.metric_key = i.metric_key AND t.time = i.time AND t.epoch >= i.epoch
         AND t.time BETWEEN $1 AND $2)";
+
+/// Whatever is gone, up to the epoch at which it went; what came again is newer.
+const DELETE_POINTS: &str = "\
+DELETE FROM telemetry_history t
+USING unnest($2::text[], $3::text[], $4::timestamptz[], $5::bigint[])
+    AS gone (entity_id, metric_key, time, before)
+WHERE t.entity_type = $1 AND t.entity_id = gone.entity_id AND t.metric_key = gone.metric_key
+    AND t.time = gone.time AND t.epoch < gone.before AND t.time BETWEEN $6 AND $7";
 
 const INSERT_LETTERS: &str = "\
 INSERT INTO dead_letters SELECT * FROM incoming_letters
@@ -109,11 +118,13 @@ impl Session {
         self.place
     }
 
-    /// Commits points and letters, and moves the place in the same transaction. Among the points
-    /// no key is twice; those of epochs up to the place are left out.
+    /// Commits points and letters, deletes points that are gone between the place and the epoch
+    /// that it reaches, and moves the place, all in the same transaction. Among the points no key
+    /// is twice; those of epochs up to the place are left out.
     pub async fn write(
         &mut self,
         points: Option<impl Iterator<Item = Result<RecordBatch, Error>>>,
+        gone: &[Replaced],
         letters: &[Letter],
         reaches: Epoch,
     ) -> Result<(), Error> {
@@ -126,6 +137,8 @@ impl Session {
                 upsert_points(&transaction, points).await?;
                 sent = points.rows;
             }
+            let now = |row: &&Replaced| place.next() < row.before && row.before <= reaches.next();
+            delete_points(&transaction, gone.iter().filter(now)).await?;
             if !letters.is_empty() {
                 send_letters(&transaction, letters, &shard).await?;
                 execute(&transaction, INSERT_LETTERS).await?;
@@ -236,6 +249,26 @@ async fn upsert_points(transaction: &Transaction<'_>, sent: Sent) -> Result<(), 
             Err(Error::Rows { table: "telemetry_history", expected, found })
         }
     }
+}
+
+async fn delete_points(
+    transaction: &Transaction<'_>,
+    gone: impl Iterator<Item = &Replaced>,
+) -> Result<(), Error> {
+    let (mut assets, mut metrics, mut times, mut before) = (vec![], vec![], vec![], vec![]);
+    for row in gone.filter(|row| STORABLE.contains(&row.event_time)) {
+        assets.push(&*row.asset);
+        metrics.push(&*row.metric);
+        times.push(At(row.event_time));
+        before.push(row.before.0 as i64);
+    }
+    let first = times.iter().map(|at| at.0).min();
+    let last = times.iter().map(|at| at.0).max();
+    let Some((first, last)) = first.zip(last) else { return Ok(()) };
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+        [&ENTITY_TYPE, &assets, &metrics, &times, &before, &At(first), &At(last)];
+    let deleted = transaction.execute(DELETE_POINTS, &values).await;
+    deleted.map(drop).map_err(Error::database("delete points"))
 }
 
 async fn execute(transaction: &Transaction<'_>, statement: &str) -> Result<u64, Error> {

@@ -1,6 +1,7 @@
 //! What the database lacks: points behind its place, from files and from memory.
 
 use super::error::Error;
+use crate::historian::replaced::Replaced;
 use crate::historian::{ArchiveFile, Historian, Selection, Telemetry};
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
@@ -34,8 +35,8 @@ pub(super) struct Step {
 }
 
 impl Work {
-    /// What comes after a place.
-    pub fn after(place: Epoch, historian: &Historian) -> Result<Self, Error> {
+    /// What comes after a place, and the points that are gone since.
+    pub fn after(place: Epoch, historian: &Historian) -> Result<(Self, Vec<Replaced>), Error> {
         let telemetry = loop {
             match historian.snapshot(historian.epoch()) {
                 Ok(telemetry) => break telemetry,
@@ -44,10 +45,11 @@ impl Work {
                 Err(error) => return Err(error.into()),
             }
         };
-        Ok(Self::of(place, telemetry))
+        let gone = telemetry.gone_after(place);
+        Ok((Self::of(place, telemetry, !gone.is_empty()), gone))
     }
 
-    fn of(place: Epoch, mut telemetry: Telemetry) -> Self {
+    fn of(place: Epoch, mut telemetry: Telemetry, some_are_gone: bool) -> Self {
         telemetry.chunks.retain(|chunk| chunk.epoch > place);
         let first_hot = telemetry.chunks.first().map(|chunk| chunk.epoch);
         let closed = telemetry.epoch();
@@ -63,8 +65,8 @@ impl Work {
             points >= HOT_POINTS_AT_ONCE
         }) else {
             return match first_hot {
-                Some(_) => Self::Hot { points: telemetry, reaches: closed },
-                None => Self::Nothing(closed),
+                None if !some_are_gone => Self::Nothing(closed),
+                _ => Self::Hot { points: telemetry, reaches: closed },
             };
         };
         let reaches = last.epoch;

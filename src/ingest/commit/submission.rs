@@ -1,7 +1,7 @@
 //! What goes into the committer and what comes back.
 
 use crate::model::{
-    Batch, DeadLetter, Document, Epoch, Kind, METRICS_FROM, NewDocument, Timestamp,
+    Batch, DeadLetter, Document, Edit, Epoch, Kind, METRICS_FROM, NewDocument, Timestamp,
 };
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType as Arrow;
@@ -17,6 +17,8 @@ pub struct Submission {
     pub batches: Vec<Batch>,
     /// What was refused at the door.
     pub dead_letters: Vec<DeadLetter>,
+    /// Deletions and corrections of accepted points, in this order.
+    pub edits: Vec<Edit>,
     /// Number of message ordinals that are used.
     pub messages: u32,
     /// The clock of the source, when it is not the wall clock: a replay's recording time.
@@ -133,7 +135,8 @@ impl Submission {
             64 + letter.source.len() + letter.detail.len() + device + letter.raw.len()
         });
         let batches = self.batches.iter().map(batch_bytes);
-        documents.chain(letters).chain(batches).sum()
+        let edits = self.edits.iter().map(Edit::bytes);
+        documents.chain(letters).chain(batches).chain(edits).sum()
     }
 
     /// Whether every row belongs to one of the submission's messages.

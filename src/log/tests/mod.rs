@@ -8,7 +8,10 @@ mod round_trip;
 
 use super::{Error, Log, Options, Recovery, read};
 use crate::base::fs::{Fs, MemFs};
-use crate::model::{Batch, DataType, DeadLetter, Document, Epoch, Frame, Kind, Reason, Timestamp};
+use crate::model::{
+    Action, Batch, Corrected, DataType, DeadLetter, Document, Edit, Epoch, Frame, Kind, Quality,
+    Reason, Timestamp, TypeId, Value,
+};
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt32Array,
@@ -117,6 +120,42 @@ impl Random {
         }
     }
 
+    fn edit(&mut self) -> Edit {
+        let action = match self.below(2) {
+            0 => Action::Delete {
+                metrics: (0..self.below(3)).map(|_| self.text()).collect(),
+                from: Timestamp(self.next() as i64),
+                to: Timestamp(self.next() as i64),
+            },
+            _ => Action::Correct { points: (0..self.below(5)).map(|_| self.corrected()).collect() },
+        };
+        Edit {
+            id: self.text(),
+            received_at: Timestamp(self.next() as i64),
+            asset: self.next() as u32,
+            asset_type: TypeId(self.next() as u32),
+            key: self.text(),
+            reason: self.text(),
+            user: self.maybe_text(),
+            action,
+        }
+    }
+
+    fn corrected(&mut self) -> Corrected {
+        Corrected {
+            metric: self.text(),
+            event_time: Timestamp(self.next() as i64),
+            value: match self.below(4) {
+                0 => Value::Double(self.below(1_000) as f64 / 7.0),
+                1 => Value::Integer(self.next() as i64),
+                2 => Value::Bool(self.below(2) == 0),
+                _ => Value::String(self.text()),
+            },
+            quality: Quality(self.next() as u32),
+            device: self.next() as u32,
+        }
+    }
+
     fn frame(&mut self, epoch: u64) -> Frame {
         Frame {
             epoch: Epoch(epoch),
@@ -124,6 +163,7 @@ impl Random {
             documents: (0..self.below(3)).map(|_| self.document()).collect(),
             batches: (0..self.below(3)).map(|_| self.batch()).collect(),
             dead_letters: (0..self.below(3)).map(|_| self.dead_letter()).collect(),
+            edits: (0..self.below(3)).map(|_| self.edit()).collect(),
         }
     }
 

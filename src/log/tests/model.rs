@@ -58,11 +58,13 @@ impl Model {
             documents: Vec::new(),
             batches: Vec::new(),
             dead_letters: Vec::new(),
+            edits: Vec::new(),
         };
         match self.random.below(8) {
             0 => {}
             1 => frame.batches.push(self.random.batch()),
             2 => frame.documents.push(self.random.document()),
+            3 => frame.edits.push(self.random.edit()),
             _ => {
                 let length = self.random.below(900);
                 let letter = self.random.dead_letter();

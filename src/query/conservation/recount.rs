@@ -1,10 +1,13 @@
 //! Walks through the log and looks every key up in telemetry, some of all keys at a time.
+//!
+//! Whether an edit was refused depends on what the dataflow had in memory: that is taken from the
+//! view `corrections`. What an edit that was carried out has deleted is found in the log.
 
 use super::report::Conservation;
 use super::routes::{Feed, Routes};
 use crate::historian::Telemetry;
 use crate::log;
-use crate::model::{Batch, Epoch, Frame, Timestamp};
+use crate::model::{Action, Batch, Corrected, Edit, Epoch, Frame, Timestamp, Value};
 use crate::query::error::Error;
 use crate::query::limits::Limits;
 use crate::query::session::{self, Environment, Tables};
@@ -16,7 +19,7 @@ use arrow::datatypes::{
 };
 use futures::StreamExt;
 use hashbrown::HashMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -39,11 +42,23 @@ struct Entry {
     found: bool,
 }
 
+/// What was edited, as far as it is known before the points are.
+#[derive(Default)]
+struct Edited {
+    /// Ids of edits that were refused.
+    refused: HashSet<String>,
+    /// Assets and metrics of which points were deleted.
+    series: HashSet<u64>,
+}
+
 /// Some of all keys.
 struct Part {
     number: u128,
     of: u128,
     keys: HashMap<u128, Entry>,
+    edited: Arc<Edited>,
+    /// The keys of series of which points were deleted, by event time.
+    times: HashMap<u64, BTreeMap<i64, u128>>,
     first: Option<Epoch>,
     report: Conservation,
 }
@@ -55,15 +70,25 @@ pub(in crate::query) async fn recount(
     limits: &Limits,
     frames: Frames,
 ) -> Result<Conservation, Error> {
-    let (contents, snapshot) = session::snapshot(tables, &["dead_letters"], true).await?;
+    let (contents, snapshot) =
+        session::snapshot(tables, &["dead_letters", "corrections"], true).await?;
     let Some(snapshot) = snapshot else { return Err(Error::failed("telemetry got lost")) };
-    let Contents { epoch, views: letters, .. } = contents;
+    let Contents { epoch, views, .. } = contents;
+    let edited = match views.get(1).is_some_and(|edits| edits.iter().any(|e| e.num_rows() > 0)) {
+        false => Arc::default(),
+        true => {
+            let (refused, shared) = (refused(&views[1]), Arc::clone(&frames));
+            let found = move || Edited::find(refused, &*shared, epoch);
+            let found = tokio::task::spawn_blocking(found).await.map_err(Error::failed)?;
+            Arc::new(found.map_err(Error::failed)?)
+        }
+    };
     let files: u64 = snapshot.files().iter().map(|file| file.rows).sum();
     let parts = (files + snapshot.hot_points() as u64).div_ceil(KEYS_AT_ONCE).max(1);
     let mut report = Conservation { epoch: epoch.0, ..Conservation::default() };
     for number in 0..parts {
-        let shared = Arc::clone(&frames);
-        let read = move || Part::read(number.into(), parts.into(), &*shared, epoch);
+        let (shared, edited) = (Arc::clone(&frames), Arc::clone(&edited));
+        let read = move || Part::read((number.into(), parts.into()), edited, &*shared, epoch);
         let part = tokio::task::spawn_blocking(read).await.map_err(Error::failed)?;
         let part = part.map_err(Error::failed)?;
         let (mut found, lost) = part.compare(env, limits, &snapshot).await?;
@@ -74,7 +99,7 @@ pub(in crate::query) async fn recount(
         }
         report = add(report, found);
     }
-    report.dead_letters_shown = letters.iter().flatten().map(|rows| rows.num_rows() as u64).sum();
+    report.dead_letters_shown = views[0].iter().map(|rows| rows.num_rows() as u64).sum();
     Ok(report)
 }
 
@@ -85,6 +110,7 @@ fn add(sum: Conservation, part: Conservation) -> Conservation {
         stored: sum.stored + part.stored,
         replaced: sum.replaced + part.replaced,
         duplicates: sum.duplicates + part.duplicates,
+        deleted: sum.deleted + part.deleted,
         lost: sum.lost + part.lost,
         unexplained: sum.unexplained + part.unexplained,
         examples: [sum.examples, part.examples].concat().into_iter().take(EXAMPLES).collect(),
@@ -95,13 +121,14 @@ fn add(sum: Conservation, part: Conservation) -> Conservation {
 
 impl Part {
     fn read(
-        number: u128,
-        of: u128,
+        (number, of): (u128, u128),
+        edited: Arc<Edited>,
         frames: &dyn Fn() -> Result<log::Reader, log::Error>,
         up_to: Epoch,
     ) -> Result<Self, String> {
-        let (keys, first) = (HashMap::new(), None);
-        let mut part = Self { number, of, keys, first, report: Conservation::default() };
+        let (keys, times, first) = (HashMap::new(), HashMap::new(), None);
+        let report = Conservation::default();
+        let mut part = Self { number, of, keys, edited, times, first, report };
         let mut routes = Routes::default();
         let mut letters = (0, 0);
         for frame in frames().map_err(|e| e.to_string())?.up_to(up_to) {
@@ -128,6 +155,9 @@ impl Part {
             });
         }
         self.report.messages += messages.len() as u64;
+        for edit in &frame.edits {
+            self.edit(edit);
+        }
         for letter in &frame.dead_letters {
             *self.report.dead_letters.entry(letter.source.to_string()).or_default() += 1;
             // Generously: the view may count more for each.
@@ -138,30 +168,68 @@ impl Part {
 
     fn point(&mut self, batch: &Batch, (row, column): (usize, usize), feeds: &[Feed]) {
         let values = batch.rows().column(column);
-        let report = &mut self.report;
-        report.received += 1;
+        self.report.received += 1;
         let mut taken = 0;
         for feed in feeds.iter().filter(|feed| feed.takes(values, row)) {
             taken += 1;
-            let key = key(&feed.asset, &feed.metric, batch.event_times()[row]);
-            if key % self.of != self.number {
-                continue;
-            }
             let value = hash((0, value(values, row), batch.qualities()[row]));
-            match self.keys.get_mut(&key) {
-                Some(known) if known.value == value => report.duplicates += 1,
-                Some(known) => {
-                    known.value = value;
-                    report.replaced += 1;
-                }
-                None => {
-                    self.keys.insert(key, Entry { value, found: false });
+            self.keep((&feed.asset, &feed.metric, batch.event_times()[row]), value);
+        }
+        match taken {
+            0 => self.report.unmapped += 1,
+            taken => self.report.copies += taken - 1,
+        }
+    }
+
+    /// Keeps the value of a key, if it is one of this part.
+    fn keep(&mut self, (asset, metric, time): (&str, &str, i64), value: u64) {
+        let key = key(asset, metric, time);
+        if key % self.of != self.number {
+            return;
+        }
+        match self.keys.get_mut(&key) {
+            Some(known) if known.value == value => self.report.duplicates += 1,
+            Some(known) => {
+                known.value = value;
+                self.report.replaced += 1;
+            }
+            None => {
+                self.keys.insert(key, Entry { value, found: false });
+                let series = series(asset, metric);
+                if self.edited.series.contains(&series) {
+                    self.times.entry(series).or_default().insert(time, key);
                 }
             }
         }
-        match taken {
-            0 => report.unmapped += 1,
-            taken => report.copies += taken - 1,
+    }
+
+    /// Follows an edit, unless it was refused.
+    fn edit(&mut self, edit: &Edit) {
+        if self.edited.refused.contains(&*edit.id) {
+            return;
+        }
+        match &edit.action {
+            Action::Delete { metrics, from, to } => {
+                for metric in metrics {
+                    let times = self.times.entry(series(&edit.key, metric)).or_default();
+                    let mut gone = times.split_off(&from.0);
+                    times.append(&mut gone.split_off(&to.0));
+                    self.report.deleted += gone.len() as u64;
+                    for key in gone.values() {
+                        self.keys.remove(key);
+                    }
+                }
+            }
+            Action::Correct { points } => {
+                self.report.received += points.len() as u64;
+                for Corrected { metric, event_time, value, quality, .. } in points {
+                    let word = match value {
+                        Value::String(text) => hash((0, &**text)),
+                        number => number.word(),
+                    };
+                    self.keep((&edit.key, metric, event_time.0), hash((0, word, quality.0)));
+                }
+            }
         }
     }
 
@@ -240,6 +308,45 @@ fn names(
         }
     }
     Ok(names)
+}
+
+impl Edited {
+    /// Finds in the log of which series points were deleted.
+    fn find(
+        refused: HashSet<String>,
+        frames: &dyn Fn() -> Result<log::Reader, log::Error>,
+        up_to: Epoch,
+    ) -> Result<Self, String> {
+        let mut found = Self { refused, series: HashSet::new() };
+        for frame in frames().map_err(|e| e.to_string())?.up_to(up_to) {
+            for edit in frame.map_err(|e| e.to_string())?.edits {
+                if let Action::Delete { metrics, .. } = &edit.action
+                    && !found.refused.contains(&*edit.id)
+                {
+                    found.series.extend(metrics.iter().map(|metric| series(&edit.key, metric)));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The ids of the edits that the view says were refused.
+fn refused(view: &[RecordBatch]) -> HashSet<String> {
+    let mut refused = HashSet::new();
+    for rows in view {
+        let (Some(ids), Some(why)) = (rows.column_by_name("id"), rows.column_by_name("refused"))
+        else {
+            continue;
+        };
+        let ids = ids.as_string::<i32>();
+        refused.extend((0..ids.len()).filter(|i| why.is_valid(*i)).map(|i| ids.value(i).into()));
+    }
+    refused
+}
+
+fn series(asset: &str, metric: &str) -> u64 {
+    hash((3_u8, asset, metric))
 }
 
 fn key(asset: &str, metric: &str, time: i64) -> u128 {

@@ -20,6 +20,9 @@ pub struct Conservation {
     pub replaced: u64,
     /// Came again as they were.
     pub duplicates: u64,
+    /// Deleted because somebody asked for it.
+    #[serde(default)]
+    pub deleted: u64,
     /// Of metrics that no asset takes.
     pub unmapped: u64,
     /// Must be in telemetry and are not.
@@ -41,7 +44,7 @@ pub struct Conservation {
 impl Conservation {
     /// Whether every accepted point is accounted for.
     pub fn holds(&self) -> bool {
-        let became = self.stored + self.replaced + self.duplicates + self.unmapped;
+        let became = self.stored + self.replaced + self.duplicates + self.deleted + self.unmapped;
         let shown = self.dead_letters_shown;
         let letters = self.letters() == shown || (self.dead_letters_full && self.letters() > shown);
         self.received + self.copies == became && self.lost + self.unexplained == 0 && letters
@@ -63,6 +66,9 @@ impl fmt::Display for Conservation {
         writeln!(f, "= {:>12} stored, each key once", self.stored)?;
         writeln!(f, "+ {:>12} replaced by another value of their key", self.replaced)?;
         writeln!(f, "+ {:>12} duplicates", self.duplicates)?;
+        if self.deleted > 0 {
+            writeln!(f, "+ {:>12} deleted on request", self.deleted)?;
+        }
         writeln!(f, "+ {:>12} unmapped: no asset takes them", self.unmapped)?;
         if self.lost > 0 {
             writeln!(f, "+ {:>12} LOST", self.lost)?;

@@ -2,6 +2,7 @@
 
 use super::history::History;
 use crate::model::{DataType, Quality, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A point that was archived. Its metric goes by name: which place it has in a row, and whether
@@ -31,12 +32,23 @@ impl Accepted {
 /// Leaves out the points that came too late for the views: those older than the newest point of
 /// earlier epochs by more than the hot horizon of the version that is in force at that newest
 /// point. Returns how many those are.
-pub(super) fn drop_late(points: &mut Vec<Accepted>, history: &History) -> usize {
+///
+/// `hidden` are the newest event times of epochs, points included that do not count any more: what
+/// came too late for a point that was deleted afterwards came too late.
+pub(super) fn drop_late(
+    points: &mut Vec<Accepted>,
+    hidden: &BTreeMap<u64, i64>,
+    history: &History,
+) -> usize {
     points.sort_by_key(|point| point.epoch);
     let all = points.len();
+    let mut hidden = hidden.iter().peekable();
     let (mut newest_before, mut newest, mut epoch) = (None, None, None);
     points.retain(|point| {
         if epoch != Some(point.epoch) {
+            while let Some((_, time)) = hidden.next_if(|(epoch, _)| **epoch < point.epoch) {
+                newest = newest.max(Some(*time));
+            }
             (epoch, newest_before) = (Some(point.epoch), newest);
         }
         newest = newest.max(Some(point.event_time));

@@ -3,7 +3,7 @@
 use super::compare::Side;
 use super::fleet::{FLEET, fleet};
 use super::plant::Plant;
-use super::read::Reader;
+use super::read::{ALL, Reader};
 use super::recompute::recompute;
 use super::report::{Finding, Report};
 use super::shapes::SHAPES;
@@ -48,6 +48,10 @@ pub(in crate::query) async fn verify(
     }
     let context = session::empty(env, limits)?;
     session::register(&context, telemetry::NAME, Arc::new(telemetry::table(&snapshot)?))?;
+    if snapshot.hides() {
+        let all = telemetry::table(&snapshot.with_hidden())?;
+        session::register(&context, ALL, Arc::new(all))?;
+    }
     for asset in plant.unreadable() {
         for side in sides.iter_mut().flatten().flatten() {
             side.skip(asset);

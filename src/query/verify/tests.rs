@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+mod edits;
 mod eras;
 
 const SECOND: i64 = 1_000_000;
@@ -150,15 +151,21 @@ impl Street {
     }
 
     fn feed(&mut self, rows: &Rows) {
-        self.epoch += 1;
-        let epoch = Epoch(self.epoch);
         let mut changes = Changes::default();
         self.state.apply(rows.clone(), &self.names, &mut changes);
+        self.close(changes);
+    }
+
+    /// Hands on what one epoch has changed.
+    fn close(&mut self, changes: Changes) {
+        self.epoch += 1;
+        let epoch = Epoch(self.epoch);
         let mut list = self.fleet(&changes);
         for change in changes.list {
             match change {
                 Change::Telemetry(rows) => self.historian.accept(epoch, rows).unwrap(),
                 Change::Superseded(keys) => self.historian.superseded(epoch, &keys).unwrap(),
+                Change::Deleted(keys) => self.historian.deleted(epoch, &keys).unwrap(),
                 other => list.push(other),
             }
         }

@@ -155,6 +155,7 @@ async fn the_api_describes_itself() {
         routes,
         [
             "delete /api/v1/catalog/{kind}/{key}",
+            "delete /api/v1/telemetry",
             "get /",
             "get /api/v1/catalog/{kind}",
             "get /api/v1/catalog/{kind}/{key}",
@@ -166,6 +167,7 @@ async fn the_api_describes_itself() {
             "get /api/v1/views/{name}/changes",
             "get /health",
             "get /metrics",
+            "patch /api/v1/telemetry",
             "post /api/v1/sql",
             "post /api/v1/telemetry/ingest",
             "post /api/v1/verify",
@@ -173,7 +175,7 @@ async fn the_api_describes_itself() {
             "put /api/v1/catalog/{kind}/{key}",
         ]
     );
-    assert_eq!(crate::serve::openapi().paths.paths.len(), 15);
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 16);
     assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
     let page = server.get("/", "*/*").await.text().await.unwrap();
     assert!(page.contains("page.js") && !page.contains("https://"));
@@ -183,11 +185,31 @@ async fn the_api_describes_itself() {
 }
 
 #[tokio::test]
+async fn edits_are_read() {
+    let server = Server::start().await;
+    let client = reqwest::Client::new();
+    let path = server.url("/api/v1/telemetry?asset=p&metrics=a,b&reason=off+for+now");
+    let done: serde_json::Value = client.delete(path).send().await.unwrap().json().await.unwrap();
+    assert_eq!(done["id"], r#"Some("p") Some("a,b") off for now"#);
+    let path = server.url("/api/v1/telemetry");
+    let body = r#"{"asset": "p", "reason": "x", "points":
+        [{"metric": "m", "time": "t", "value": 0.30000000000000004}]}"#;
+    let answer = client.patch(&path).body(body).send().await.unwrap();
+    // Every digit of a value comes through.
+    let done: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!((&done["id"], &done["points"]), (&"0.30000000000000004".into(), &1.into()));
+    let told = problem(client.patch(&path).body("{}").send().await.unwrap(), 400).await;
+    assert!(told["hint"].as_str().unwrap().contains("points"), "{told}");
+    let long = format!("{{\"asset\": \"{}\"}}", "x".repeat(crate::serve::EDIT_BYTES));
+    problem(client.patch(&path).body(long).send().await.unwrap(), 413).await;
+}
+
+#[tokio::test]
 async fn wrong_methods_are_told_the_right_ones() {
     let server = Server::start().await;
     let client = reqwest::Client::new();
     for (path, item) in crate::serve::openapi().paths.paths {
-        for method in [reqwest::Method::PATCH, reqwest::Method::OPTIONS] {
+        for method in [reqwest::Method::TRACE, reqwest::Method::OPTIONS] {
             let answer = client.request(method, server.url(&path)).send().await.unwrap();
             let allow =
                 answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());

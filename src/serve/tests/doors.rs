@@ -60,6 +60,16 @@ impl Doors for Fake {
         })
     }
 
+    async fn delete_points(&self, wanted: Deletion) -> Result<EditAnswer, DoorError> {
+        let id = format!("{:?} {:?} {}", wanted.asset, wanted.metrics, wanted.reason);
+        Ok(EditAnswer { id, epoch: 5, points: 7 })
+    }
+
+    async fn correct_points(&self, wanted: Correction) -> Result<EditAnswer, DoorError> {
+        let values: Vec<&str> = wanted.points.iter().map(|point| point.value.get()).collect();
+        Ok(EditAnswer { id: values.join(" "), epoch: 5, points: values.len() as u64 })
+    }
+
     async fn sql(&self, text: &str) -> Result<Rows, DoorError> {
         if text.starts_with("DROP") {
             return Err(DoorError::new(ErrorKind::Malformed, "only queries are run"));

@@ -102,6 +102,7 @@ impl Plant {
             live: false,
             database: None,
             checkpoint_every: checkpoints,
+            memory: 16 << 30,
         };
         self.runtime = Some(Runtime::open(&settings).unwrap());
     }
@@ -178,6 +179,7 @@ impl Plant {
             dead_letters: routed.dead_letters,
             messages: routed.messages,
             tick: Some(tick),
+            ..Submission::default()
         };
         self.commit(submission).unwrap();
     }

@@ -512,7 +512,7 @@ fn a_point_is_late_by_the_version_in_force_at_the_newest_one() {
         let mut points: Vec<Accepted> =
             points.iter().map(|(epoch, time)| point(*epoch, *time, "other", 1.0)).collect();
         let late = points.len() - left.len();
-        assert_eq!(drop_late(&mut points, &history), late);
+        assert_eq!(drop_late(&mut points, &std::collections::BTreeMap::new(), &history), late);
         let times: Vec<i64> = points.iter().map(|point| point.event_time / SECOND).collect();
         assert_eq!(times, left);
     };
