@@ -38,7 +38,7 @@ pub fn pump(random: &mut Random, shape: &mut u64, past: Option<(i64, i64)>) -> V
     let mut metrics = json!({
         "temperature": {"unit": "Cel", "range": [-20, 105]},
         "flow": {"unit": "m3/h", "range": [0, 600]},
-        "starts": {"type": if *shape % 3 == 0 { "double" } else { "integer" }},
+        "starts": {"type": if shape.is_multiple_of(3) { "double" } else { "integer" }},
         "state": {"type": "string"},
     });
     let mut derived = json!({
@@ -52,7 +52,7 @@ pub fn pump(random: &mut Random, shape: &mut u64, past: Option<(i64, i64)>) -> V
         json!({"target": "starts", "source": "STARTS", "optional": true}),
         json!({"target": "state", "source": "STATE", "optional": true}),
     ];
-    if *shape / 3 % 2 == 0 {
+    if (*shape / 3).is_multiple_of(2) {
         metrics["on"] = json!({"type": "bool"});
         mappings.push(json!({"target": "on", "source": "ON"}));
     }

@@ -41,12 +41,12 @@ struct Author {
     shape: (u64, i64),
     /// Sent before: devices, times and metrics.
     sent: Vec<(String, i64, Value)>,
-    /// Assets without documents, and what to say when they come again.
+    /// Numbers of the pumps that were taken away.
     gone: Vec<u64>,
     steps: Vec<Step>,
 }
 
-/// The story of a seed, and the number of its first steps that must stay.
+/// The story of a seed; it may be a few steps longer.
 pub fn story(seed: u64, length: usize) -> Vec<Step> {
     let mut random = Random(seed);
     let now = START + random.below(3_600) as i64;
