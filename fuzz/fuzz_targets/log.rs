@@ -82,6 +82,7 @@ fn frame(epoch: u64) -> Frame {
             body: Some(body),
         }],
         batches: Vec::new(),
+        edits: Vec::new(),
         dead_letters: vec![DeadLetter {
             received_at: Timestamp(epoch as i64),
             source: "fuzz".into(),
