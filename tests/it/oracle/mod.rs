@@ -99,6 +99,8 @@ fn every_story_ends_in_what_telemetry_gives_however_it_comes() {
         }
     }
     let views = millstream::views::Views::new(Default::default()).list();
-    let empty: Vec<_> = views.iter().filter(|view| !filled.contains(view.name)).collect();
+    // No story deletes or corrects over the API.
+    let is_meant = |name: &str| name != "corrections" && !filled.contains(name);
+    let empty: Vec<_> = views.iter().map(|view| view.name).filter(|name| is_meant(name)).collect();
     assert!(stories < MANY || empty.is_empty(), "no story fills {empty:?}");
 }
