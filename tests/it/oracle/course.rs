@@ -104,7 +104,17 @@ impl Plant {
             checkpoint_every: checkpoints,
             memory: 16 << 30,
         };
-        self.runtime = Some(Runtime::open(&settings).unwrap());
+        // A program that another test starts has this process's locks until it is the program.
+        let mut opened = Runtime::open(&settings);
+        for _ in 0..100 {
+            let is_locked = |error: &anyhow::Error| format!("{error:#}").contains("is in use");
+            if !opened.as_ref().is_err_and(is_locked) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            opened = Runtime::open(&settings);
+        }
+        self.runtime = Some(opened.unwrap());
     }
 
     /// Stops it, with a checkpoint or without, or kills it; then it starts again.
