@@ -66,8 +66,8 @@ impl Held {
 /// Sends rows to the owners of their assets and applies them there.
 ///
 /// An epoch is applied when neither rows nor news of it can come any more: first the news, then
-/// all rows of a type at once, then the edits in their order, then the tick. After [`ROWS_PER_ACTIVATION`] rows the other
-/// operators get their turn.
+/// all rows of a type at once, then the edits in their order, then the tick. After
+/// [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
 ///
 /// What the states take in memory is measured from time to time, some assets an activation.
 ///
@@ -371,6 +371,7 @@ impl Assessor {
     /// Carries out the edits of this worker's assets, and tells what became of each.
     fn edit(&mut self, edits: Vec<Edit>, changes: &mut Changes) {
         let mut rows: Vec<EditRow> = Vec::new();
+        self.changed |= !edits.is_empty();
         for edit in edits.iter().filter(|edit| edit.asset as usize % self.peers == self.index) {
             let assets = self.types.get_mut(&edit.asset_type);
             let state = assets.and_then(|assets| assets.state.as_mut());

@@ -214,9 +214,9 @@ impl Budget {
 
     /// Asks to take in so many bytes. Does not wait.
     ///
-    /// What is on its way together, or has arrived since the figures were taken, may be a 64th of what
-    /// is left. 64 KiB are let in when nothing
-    /// else is on its way, so that with little left everything still goes on, one after the other.
+    /// What is on its way together, or has arrived since the figures were taken, may be a 64th of
+    /// what is left. 64 KiB are let in when nothing else is on its way, so that with little left
+    /// everything still goes on, one after the other.
     pub fn admit(&self, bytes: u64) -> Result<Admitted, Refused> {
         self.admit_or(bytes, bytes <= ALONE)
     }
