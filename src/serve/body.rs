@@ -6,6 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use serde::de::DeserializeOwned;
 use std::error::Error;
 use std::io::{self, Read};
 
@@ -146,6 +147,17 @@ pub(super) async fn read_text(body: Body, what: &str, limit: usize) -> Result<St
 
 fn undecodable(error: io::Error) -> DoorError {
     unreadable(error).hint("check the content-encoding header and the compressed bytes")
+}
+
+/// A text as the JSON document that it must be; `hint` shows one.
+pub(super) fn parse_json<T: DeserializeOwned>(
+    text: &str,
+    what: &str,
+    hint: &str,
+) -> Result<T, DoorError> {
+    serde_json::from_str(text).map_err(|error| {
+        DoorError::new(ErrorKind::Malformed, format!("the body is no {what}: {error}")).hint(hint)
+    })
 }
 
 fn unreadable(error: impl std::fmt::Display) -> DoorError {

@@ -1,7 +1,7 @@
 //! `DELETE` and `PATCH /api/v1/telemetry`: deletions and corrections of accepted points.
 
-use super::body::read_text;
-use super::doors::{DoorError, ErrorKind};
+use super::body::{parse_json, read_text};
+use super::doors::DoorError;
 use super::limits::EDIT_BYTES;
 use super::problem::Problem;
 use super::server::State;
@@ -125,11 +125,7 @@ pub(super) async fn correct(
     body: Body,
 ) -> Result<Json<EditAnswer>, DoorError> {
     let text = read_text(body, "correction", EDIT_BYTES).await?;
-    let wanted: Correction = serde_json::from_str(&text).map_err(|error| {
-        let detail = format!("the body is no correction: {error}");
-        DoorError::new(ErrorKind::Malformed, detail).hint(
-            r#"send {"asset": "...", "points": [{"metric": "...", "time": "...", "value": 1.5}], "reason": "..."}"#,
-        )
-    })?;
+    let hint = r#"send {"asset": "...", "points": [{"metric": "...", "time": "...", "value": 1.5}], "reason": "..."}"#;
+    let wanted: Correction = parse_json(&text, "correction", hint)?;
     Ok(Json(state.doors.correct_points(wanted).await?))
 }

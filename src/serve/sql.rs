@@ -1,6 +1,6 @@
 //! `POST /api/v1/sql`: queries over views and telemetry.
 
-use super::body::read_text;
+use super::body::{parse_json, read_text};
 use super::doors::{DoorError, ErrorKind, Rows};
 use super::formats::{Format, respond};
 use super::limits::SQL_BYTES;
@@ -51,10 +51,7 @@ pub(super) async fn sql(
     let text = read_text(body, "query", SQL_BYTES).await?;
     let text = match media_type(&headers).as_str() {
         "application/json" => {
-            let query: SqlQuery = serde_json::from_str(&text).map_err(|error| {
-                DoorError::new(ErrorKind::Malformed, format!("the body is no query: {error}"))
-                    .hint(r#"send {"sql": "SELECT ..."}"#)
-            })?;
+            let query: SqlQuery = parse_json(&text, "query", r#"send {"sql": "SELECT ..."}"#)?;
             query.sql
         }
         "text/plain" | "application/sql" | "" => text,

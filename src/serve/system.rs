@@ -1,7 +1,7 @@
 //! `/health`, `/metrics`, `/api/v1/verify` and the page at `/`.
 
-use super::body::read_text;
-use super::doors::{Conservation, DoorError, ErrorKind, Health, HealthStatus, Report};
+use super::body::{parse_json, read_text};
+use super::doors::{Conservation, DoorError, Health, HealthStatus, Report};
 use super::limits::SQL_BYTES;
 use super::problem::Problem;
 use super::server::State;
@@ -75,10 +75,10 @@ pub(super) async fn verify(
     let text = read_text(body, "request", SQL_BYTES).await?;
     let wanted: Verify = match text.trim() {
         "" => Verify::default(),
-        text => serde_json::from_str(text).map_err(|error| {
-            DoorError::new(ErrorKind::Malformed, format!("the body is not understood: {error}"))
-                .hint(r#"send {"views": ["asset_health"]}, or nothing for all views"#)
-        })?,
+        text => {
+            let hint = r#"send {"views": ["asset_health"]}, or nothing for all views"#;
+            parse_json(text, "list of views", hint)?
+        }
     };
     Ok(Json(state.doors.verify(wanted.views).await?))
 }
