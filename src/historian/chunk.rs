@@ -63,13 +63,6 @@ impl Chunk {
     }
 }
 
-impl Note {
-    /// The values of which epochs a deletion hides: those before this one.
-    pub(super) fn hides_before(&self) -> Epoch {
-        self.epoch.next()
-    }
-}
-
 impl Segment {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
 
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
+/// Archives of this version are read too. They have of each key the newest value of a file, and
+/// lists of replaced points that have only the latest entry of each key.
+const OLDEST_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
 pub(super) const FOLDER: &str = "telemetry";
@@ -22,7 +25,7 @@ pub(super) const FOLDER: &str = "telemetry";
 pub struct ArchiveFile {
     /// Path from the archive's directory, with `/`.
     pub path: String,
-    /// Number of points.
+    /// Number of points, older values of the same keys included.
     pub rows: u64,
     /// Length in bytes.
     pub bytes: u64,
@@ -119,10 +122,11 @@ impl Manifest {
             let said = sealed.crc32c;
             return Err(format!("its checksum is {found}, but it says {said}"));
         }
-        let manifest: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        if manifest.format_version != FORMAT_VERSION {
-            let version = manifest.format_version;
-            return Err(format!("format version {version}, known is {FORMAT_VERSION}"));
+        let mut manifest: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let version = std::mem::replace(&mut manifest.format_version, FORMAT_VERSION);
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version) {
+            let known = format!("{OLDEST_VERSION} to {FORMAT_VERSION}");
+            return Err(format!("format version {version}, known are {known}"));
         }
         Ok(manifest)
     }

@@ -1,9 +1,9 @@
 //! From hot rows to the columns of `telemetry`, in the order of the archive.
 //!
-//! The order is (day, asset, metric, event time). Where a key occurs more than once, the newest
-//! epoch wins, and inside an epoch the row that came last. Sorting works on rows and numbers, not
-//! on points and names: points fall out in order because each asset's rows are walked once a
-//! metric.
+//! The order is (day, asset, metric, event time), and the newest first where a key occurs more than
+//! once. Readers get the newest epoch of a key, files get all; inside an epoch the row that came
+//! last wins. Sorting works on rows and numbers, not on points and names: points fall out in order
+//! because each asset's rows are walked once a metric.
 
 use super::chunk::{Chunk, Note};
 use super::names::{Names, Slots};
@@ -16,6 +16,7 @@ use arrow::array::{
 use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 use hashbrown::{HashMap, HashSet};
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -41,7 +42,7 @@ impl Default for Selection {
 }
 
 /// A row of a chunk, with all that it is sorted by.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 struct RowAt {
     day: i32,
     rank: u32,
@@ -56,10 +57,14 @@ pub(super) struct Points {
     dictionaries: Dictionaries,
     rows: Vec<RowAt>,
     layouts: Layouts,
-    /// Keys of which some older value may stand outside of these chunks.
+    /// Whether older values of a key come too.
+    keeps_older: bool,
+    /// Points whose key has an older value, in these chunks or outside of them.
     noted: HashSet<Note>,
-    /// Those of them of which that is so.
+    /// Those of them that were met.
     older_outside: Vec<Note>,
+    /// Points that were met together with an older value of their key.
+    older_inside: Vec<Note>,
     /// Up to which epoch the values of a key were deleted, by asset, metric and event time.
     deleted: HashMap<(u32, u32, i64), Epoch>,
     /// The rows of the current asset and day, and its metrics that are still to come.
@@ -116,14 +121,18 @@ impl Points {
                 rows.push(RowAt { day, rank: assets[asset], time, chunk, row });
             }
         }
-        rows.sort_unstable();
+        let newest_first =
+            |row: &RowAt| (row.day, row.rank, row.time, Reverse((row.chunk, row.row)));
+        rows.sort_unstable_by_key(newest_first);
         Self {
             layouts: Layouts::of(&chunks, names, selection),
             chunks,
             dictionaries: Dictionaries::of(names),
             rows,
+            keeps_older: false,
             noted: notes.into_iter().collect(),
             older_outside: Vec::new(),
+            older_inside: Vec::new(),
             deleted: HashMap::new(),
             group: (0, 0),
             metrics_left: Vec::new(),
@@ -135,6 +144,11 @@ impl Points {
     pub(super) fn leave_out(&mut self, deleted: &[Note]) {
         let key = |note: &Note| ((note.asset, note.metric, note.event_time), note.epoch);
         self.deleted.extend(deleted.iter().map(key));
+    }
+
+    /// Gives older values of a key too, one of each epoch, behind the newest.
+    pub(super) fn keep_older(&mut self) {
+        self.keeps_older = true;
     }
 
     /// The next batch, with the day since 1970-01-01 on which all of its points lie; at least
@@ -164,44 +178,45 @@ impl Points {
         Some(builder.finish(&self.dictionaries).map(|batch| (day.unwrap_or_default(), batch)))
     }
 
-    /// Keys met so far whose older value stands in an earlier file.
+    /// Points given so far whose key may have an older value in an earlier file.
     pub(super) fn older_outside(&self) -> &[Note] {
         &self.older_outside
+    }
+
+    /// Points given so far of whose key an older value was given too.
+    pub(super) fn older_inside(&self) -> &[Note] {
+        &self.older_inside
     }
 
     /// Appends the points of one metric of the current group.
     fn run(&mut self, metric: u32, builder: &mut Builder) {
         let rows = &self.rows[self.group.0..self.group.1];
-        let mut newest: Option<(RowAt, usize)> = None;
+        // Time and epoch of the point that was given last.
+        let mut last: Option<(i64, Epoch)> = None;
         for at in rows {
             let slot = self.layouts.slot(at.chunk, metric);
             let chunk = &self.chunks[at.chunk as usize];
             if slot == NOWHERE || !chunk.holds(at.row as usize, slot as usize) {
                 continue;
             }
-            if !self.deleted.is_empty() {
-                let key = (chunk.rows.assets[at.row as usize], metric, at.time);
-                if self.deleted.get(&key).is_some_and(|epoch| chunk.epoch <= *epoch) {
-                    continue;
-                }
+            let newer = last.filter(|(time, _)| *time == at.time).map(|(_, epoch)| epoch);
+            if newer.is_some_and(|newer| newer == chunk.epoch || !self.keeps_older) {
+                continue;
             }
-            let first_version = newest.is_none_or(|(before, _)| before.time != at.time);
-            if first_version {
-                if let Some((before, slot)) = newest {
-                    builder.push(&self.chunks[before.chunk as usize], before, slot, metric);
-                }
-                if !self.noted.is_empty() {
-                    let asset = chunk.rows.assets[at.row as usize];
-                    let note = Note { epoch: chunk.epoch, asset, metric, event_time: at.time };
-                    if self.noted.contains(&note) {
-                        self.older_outside.push(note);
-                    }
-                }
+            let asset = chunk.rows.assets[at.row as usize];
+            let key = (asset, metric, at.time);
+            if !self.deleted.is_empty()
+                && self.deleted.get(&key).is_some_and(|epoch| chunk.epoch <= *epoch)
+            {
+                continue;
             }
-            newest = Some((*at, slot as usize));
-        }
-        if let Some((at, slot)) = newest {
-            builder.push(&self.chunks[at.chunk as usize], at, slot, metric);
+            let note = |epoch| Note { epoch, asset, metric, event_time: at.time };
+            self.older_inside.extend(newer.map(note));
+            if !self.noted.is_empty() && self.noted.contains(&note(chunk.epoch)) {
+                self.older_outside.push(note(chunk.epoch));
+            }
+            builder.push(chunk, *at, slot as usize, metric);
+            last = Some((at.time, chunk.epoch));
         }
     }
 }

@@ -3,8 +3,14 @@
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::{Arc, LazyLock};
 
-/// Position of `event_time`.
+/// Positions of columns.
 pub(super) const EVENT_TIME: usize = 0;
+pub(super) const ASSET: usize = 1;
+pub(super) const METRIC: usize = 3;
+pub(super) const VALUE: usize = 4;
+pub(super) const TEXT: usize = 5;
+pub(super) const QUALITY: usize = 6;
+pub(super) const EPOCH: usize = 7;
 
 static PUBLIC: LazyLock<SchemaRef> = LazyLock::new(|| columns(&DataType::Utf8));
 static WRITTEN: LazyLock<SchemaRef> = LazyLock::new(|| columns(&dictionary()));

@@ -388,11 +388,10 @@ impl Shared {
     ) -> Result<(Manifest, Arc<Vec<Replaced>>), Error> {
         let mut written = writer::write(&self.fs, &self.directory, segment, names)?;
         // Whoever replaced a point need not know whether there was one.
-        written.replaced.retain(|point| may_hold(&manifest.files, point.event_time));
+        written.outside.retain(|point| may_hold(&manifest.files, point.event_time));
+        written.replaced.append(&mut written.outside);
         // Of deleted ones a database has to hear, whether a file may hold them or not.
-        written
-            .replaced
-            .extend(segment.deleted.iter().filter_map(|n| n.replaced(names, n.hides_before())));
+        written.replaced.extend(segment.deleted.iter().filter_map(|note| note.deleted(names)));
         debug!(files = written.files.len(), points = segment.points, "points archived");
         let mut replaced = Arc::clone(replaced);
         let before = manifest.replaced.clone();
@@ -415,14 +414,12 @@ impl Shared {
     }
 }
 
-/// Both lists as one; of the same key the latest entry is enough.
+/// Both lists as one, sorted. All entries of a key stay: each tells of another epoch.
 fn merge(old: &[Replaced], new: Vec<Replaced>) -> Vec<Replaced> {
     let mut all: Vec<Replaced> = old.iter().cloned().chain(new).collect();
-    all.sort_unstable_by(|a, b| b.cmp(a));
-    all.dedup_by(|later, kept| {
-        (&later.asset, &later.metric, later.event_time)
-            == (&kept.asset, &kept.metric, kept.event_time)
-    });
+    // Merges the run that is sorted already.
+    all.sort();
+    all.dedup();
     all
 }
 

@@ -67,33 +67,35 @@ impl Telemetry {
         self.chunks.iter().map(|chunk| chunk.points).sum()
     }
 
-    /// Points in files that do not count: rows `asset, metric, event_time, before_epoch`, each
-    /// saying that values of this key from before the epoch were replaced or deleted. `None` when
-    /// all count.
+    /// Points in files that do not count: rows `asset, metric, event_time, before_epoch, deleted`,
+    /// each saying that values of this key from before the epoch were replaced or deleted. A key
+    /// may have several. `None` when all count.
     pub fn replaced(&self) -> Result<Option<RecordBatch>, Error> {
         let mut list = self.replaced.as_ref().clone();
         for note in &self.notes {
             if !may_hold(&self.files, note.event_time) {
                 continue;
             }
-            list.extend(note.replaced(&self.names, note.epoch));
+            list.extend(note.superseded(&self.names));
         }
         let deleted = self.deleted.iter().filter(|note| may_hold(&self.files, note.event_time));
-        list.extend(deleted.filter_map(|note| note.replaced(&self.names, note.hides_before())));
+        list.extend(deleted.filter_map(|note| note.deleted(&self.names)));
         if list.is_empty() || self.files.is_empty() {
             return Ok(None);
         }
         replaced::batch(&list).map(Some)
     }
 
-    /// Points that were replaced or deleted after an epoch, and some more; of a key the latest.
+    /// Points that were deleted after an epoch. What was replaced is not among them: the value
+    /// that took its place says so.
     pub(super) fn gone_after(&self, epoch: Epoch) -> Vec<Replaced> {
         let mut gone = Vec::new();
         if epoch < self.archived {
-            gone.extend(self.replaced.iter().filter(|row| row.before > epoch.next()).cloned());
+            let later = |row: &&Replaced| row.deleted && row.before > epoch.next();
+            gone.extend(self.replaced.iter().filter(later).cloned());
         }
         let deleted = self.deleted.iter().filter(|note| note.epoch > epoch);
-        gone.extend(deleted.filter_map(|note| note.replaced(&self.names, note.hides_before())));
+        gone.extend(deleted.filter_map(|note| note.deleted(&self.names)));
         gone
     }
 

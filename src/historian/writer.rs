@@ -1,13 +1,13 @@
 //! Writes a segment of hot points as Parquet files, one for each day of event time.
 
-use super::chunk::Segment;
+use super::chunk::{Note, Segment};
 use super::durable::{self, Beside};
 use super::error::Error;
 use super::manifest::{ArchiveFile, FOLDER};
 use super::names::Names;
 use super::points::{Points, Selection};
 use super::replaced::Replaced;
-use super::schema::{EVENT_TIME, written};
+use super::schema::{ASSET, EPOCH, EVENT_TIME, METRIC, written};
 use crate::base::fs::Fs;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
@@ -22,14 +22,15 @@ use std::sync::Arc;
 
 const ROW_GROUP_POINTS: usize = 256 * 1024;
 const BATCH_POINTS: usize = 64 * 1024;
-const EPOCH: usize = 7;
 
 /// What became of a segment.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub files: Vec<ArchiveFile>,
-    /// Points of earlier files that points of these files replace.
+    /// Points of these files that others of them replace.
     pub replaced: Vec<Replaced>,
+    /// Points of earlier files that points of these files replace.
+    pub outside: Vec<Replaced>,
 }
 
 /// Writes and syncs the files. Nobody sees them before a manifest names them; after an error
@@ -43,6 +44,7 @@ pub(super) fn write(
     let all = Selection::default();
     let notes = segment.notes.iter().copied();
     let mut points = Points::new(segment.chunks.clone(), notes, names, &all, BATCH_POINTS);
+    points.keep_older();
     let mut result = Written::default();
     let mut open: Option<(i32, Day)> = None;
     while let Some(next) = points.next_batch() {
@@ -62,8 +64,9 @@ pub(super) fn write(
     if let Some((_, writer)) = open {
         result.files.push(writer.finish(&**fs, directory)?);
     }
-    let older = points.older_outside().iter();
-    result.replaced.extend(older.filter_map(|note| note.replaced(names, note.epoch)));
+    let named = |notes: &[Note]| notes.iter().filter_map(|note| note.superseded(names)).collect();
+    result.replaced = named(points.older_inside());
+    result.outside = named(points.older_outside());
     Ok(result)
 }
 
@@ -137,9 +140,10 @@ fn day_name(day: i32) -> String {
 }
 
 fn properties() -> WriterProperties {
-    let sorting = [1, 3, 0].map(|column_idx| SortingColumn {
-        column_idx,
-        descending: false,
+    let sorting = [(ASSET, false), (METRIC, false), (EVENT_TIME, false), (EPOCH, true)];
+    let sorting = sorting.map(|(column, descending)| SortingColumn {
+        column_idx: column as i32,
+        descending,
         nulls_first: false,
     });
     WriterProperties::builder()
