@@ -58,6 +58,14 @@ pub enum Error {
         /// What the writer said.
         source: parquet::errors::ParquetError,
     },
+    /// A Parquet file could not be read.
+    #[error("read archive file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        source: parquet::errors::ParquetError,
+    },
     /// Arrow arrays could not be built, read or written.
     #[error("build archive columns: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
@@ -91,6 +99,14 @@ pub enum Error {
         asked: Epoch,
         /// The epoch of the archive.
         archived: Epoch,
+    },
+    /// History was asked for as it was after an epoch that is not closed.
+    #[error("read history as of epoch {asked}: the last closed epoch is {closed}")]
+    NotClosed {
+        /// The epoch that was asked for.
+        asked: Epoch,
+        /// The last closed epoch.
+        closed: Epoch,
     },
     /// The background writer failed; it tries again, and hot points stay readable.
     #[error("archive hot points: {0}")]

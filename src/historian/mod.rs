@@ -16,12 +16,17 @@ mod durable;
 mod writer;
 mod telemetry;
 mod store;
+mod stored;
+mod pages;
+mod versions;
+mod history;
 pub mod timescale;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::Error;
+pub use history::Ask;
 pub use manifest::ArchiveFile;
 pub use names::Names;
 pub use points::Selection;

@@ -276,25 +276,21 @@ impl Historian {
             let archived = state.manifest.archived_epoch;
             return Err(Error::Passed { asked: up_to, archived });
         }
-        let segments = state.sealed.iter().map(Arc::as_ref).chain([&state.open]);
-        let (mut chunks, mut notes, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-        for segment in segments {
-            chunks.extend(segment.chunks.iter().filter(|chunk| chunk.epoch <= up_to).cloned());
-            notes.extend(segment.notes.iter().filter(|note| note.epoch <= up_to).copied());
-            deleted.extend(segment.deleted.iter().filter(|note| note.epoch <= up_to).copied());
+        Ok(self.shared.telemetry(&state, up_to, |_| true))
+    }
+
+    /// All files, also of later epochs, and the hot points of epochs up to this one that are in
+    /// chunks which are wanted.
+    pub(super) fn at(
+        &self,
+        as_of: Epoch,
+        wanted: impl Fn(&Chunk) -> bool,
+    ) -> Result<Telemetry, Error> {
+        let state = self.shared.lock();
+        if as_of > state.closed {
+            return Err(Error::NotClosed { asked: as_of, closed: state.closed });
         }
-        Ok(Telemetry {
-            epoch: up_to,
-            archived: state.manifest.archived_epoch,
-            fs: Arc::clone(&self.shared.fs),
-            directory: self.shared.directory.clone(),
-            files: Arc::clone(&state.files),
-            replaced: Arc::clone(&state.replaced),
-            chunks,
-            notes,
-            deleted,
-            names: Arc::clone(&state.names),
-        })
+        Ok(self.shared.telemetry(&state, as_of, wanted))
     }
 }
 
@@ -328,6 +324,29 @@ impl Shared {
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn telemetry(&self, state: &State, up_to: Epoch, wanted: impl Fn(&Chunk) -> bool) -> Telemetry {
+        let segments = state.sealed.iter().map(Arc::as_ref).chain([&state.open]);
+        let (mut chunks, mut notes, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
+        for segment in segments {
+            let counts = |chunk: &&Arc<Chunk>| chunk.epoch <= up_to && wanted(chunk);
+            chunks.extend(segment.chunks.iter().filter(counts).cloned());
+            notes.extend(segment.notes.iter().filter(|note| note.epoch <= up_to).copied());
+            deleted.extend(segment.deleted.iter().filter(|note| note.epoch <= up_to).copied());
+        }
+        Telemetry {
+            epoch: up_to,
+            archived: state.manifest.archived_epoch,
+            fs: Arc::clone(&self.fs),
+            directory: self.directory.clone(),
+            files: Arc::clone(&state.files),
+            replaced: Arc::clone(&state.replaced),
+            chunks,
+            notes,
+            deleted,
+            names: Arc::clone(&state.names),
+        }
     }
 
     /// Hands the open segment to the writer. False when there is nothing to write.

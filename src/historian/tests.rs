@@ -1,4 +1,5 @@
 mod faults;
+mod history;
 
 use super::*;
 use crate::model::{Document, Epoch, Kind, Rows, Timestamp, TypeId, Value};
@@ -46,12 +47,12 @@ fn rows(points: &[(u32, i64, u32, f64)]) -> Rows {
         rows.times.push(time);
         rows.messages.push(0);
         rows.fresh.push(1 << slot);
-        rows.quality.extend([0; 3]);
+        rows.quality.extend([value as u32; 3]);
         let mut words = [0; 3];
         words[slot as usize] = match slot {
             0 => value.to_bits(),
             1 => value as u64,
-            _ => Value::String("run".into()).word(),
+            _ => Value::String(format!("run {value}").into()).word(),
         };
         rows.words.extend(words);
     }
@@ -99,7 +100,8 @@ fn contents(telemetry: &Telemetry) -> Keys {
                     batch.column(3).as_string::<i32>().value(i).to_string(),
                     batch.column(0).as_primitive::<TimestampMicrosecondType>().value(i),
                 );
-                let value = batch.column(4).as_primitive::<Float64Type>().value(i);
+                let values = batch.column(4).as_primitive::<Float64Type>();
+                let value = if values.is_valid(i) { values.value(i) } else { 0.0 };
                 let epoch = batch.column(7).as_primitive::<UInt64Type>().value(i);
                 if check_gone && gone.get(&key).is_some_and(|before| epoch < *before) {
                     continue;
