@@ -51,6 +51,7 @@ fn append(criterion: &mut Criterion) {
             batches: vec![batch(rows)],
             dead_letters: Vec::new(),
             edits: Vec::new(),
+            pages: Vec::new(),
         };
         group.bench_function(format!("{rows} rows"), |bencher| {
             bencher.iter_custom(|frames| {

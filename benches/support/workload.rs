@@ -69,6 +69,7 @@ pub fn frames(batches: &[Batch]) -> Vec<Frame> {
         batches,
         dead_letters: Vec::new(),
         edits: Vec::new(),
+        pages: Vec::new(),
     };
     let mut frames = vec![frame(1, documents(batches), Vec::new())];
     let ticks = batches.iter().enumerate();

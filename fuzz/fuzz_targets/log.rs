@@ -83,6 +83,7 @@ fn frame(epoch: u64) -> Frame {
         }],
         batches: Vec::new(),
         edits: Vec::new(),
+        pages: Vec::new(),
         dead_letters: vec![DeadLetter {
             received_at: Timestamp(epoch as i64),
             source: "fuzz".into(),

@@ -83,6 +83,7 @@ fn feed(
         batches: Vec::new(),
         dead_letters: Vec::new(),
         edits: Vec::new(),
+        pages: Vec::new(),
     };
     for part in parts {
         let batch = batch(sources, &part)?;

@@ -1,5 +1,6 @@
 //! The hub: collects what the dataflow says and hands it on, epoch by epoch.
 
+use super::pager::Paging;
 use crate::base::shutdown::Shutdown;
 use crate::historian::Historian;
 use crate::model::{Change, Document, Epoch, Output, Rows, Timestamp, TypeId};
@@ -20,6 +21,8 @@ pub struct Feeds {
     pub restored: Option<Restored>,
     /// Who wants to have the views at an epoch.
     pub saver: Saver,
+    /// Who brings archived points back.
+    pub paging: Arc<Paging>,
     /// Assets that were removed: the archive has points of their keys already.
     pub removed: HashSet<u32>,
 }
@@ -91,9 +94,11 @@ impl Feeds {
     /// What it has said at that epoch is in them, and only the archive has to learn the names.
     fn restore(&self, restored: Restored, said: Vec<Change>) {
         let epoch = restored.epoch();
-        for change in &said {
-            if let Change::Documents(documents) = change {
-                self.name(documents);
+        for change in said {
+            match change {
+                Change::Documents(documents) => self.name(&documents),
+                Change::Wanted(requests) => self.paging.want(requests),
+                _ => {}
             }
         }
         self.historian.close_epoch(epoch, tick(epoch));
@@ -109,6 +114,7 @@ impl Feeds {
         }
         let mut rest = Vec::with_capacity(changes.len());
         let (mut rows, mut superseded, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut wanted, mut paged) = (Vec::new(), Vec::new());
         for change in changes {
             match change {
                 Change::Telemetry(accepted) => rows.push(accepted),
@@ -118,6 +124,8 @@ impl Feeds {
                     rest.push(Change::Removed(assets));
                 }
                 Change::Deleted(keys) => deleted.extend(keys),
+                Change::Wanted(requests) => wanted.extend(requests),
+                Change::Paged(assets) => paged.extend(assets),
                 Change::Documents(documents) => {
                     self.name(&documents);
                     rest.push(Change::Documents(documents));
@@ -136,6 +144,11 @@ impl Feeds {
         self.historian.close_epoch(epoch, tick(epoch));
         self.views.apply(epoch, rest);
         self.save(epoch);
+        // What waits from now on waits for the archive as it is now.
+        self.paging.settled(&paged);
+        if !wanted.is_empty() {
+            self.paging.want(wanted);
+        }
     }
 
     /// Hands out the views when this is the epoch at which they are wanted.

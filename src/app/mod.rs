@@ -12,6 +12,7 @@ mod sink;
 mod intake;
 mod doors;
 mod edits;
+mod pager;
 mod feed;
 mod watch;
 mod folder;

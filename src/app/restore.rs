@@ -76,6 +76,7 @@ impl Start {
             batches: Vec::new(),
             dead_letters: Vec::new(),
             edits: Vec::new(),
+            pages: Vec::new(),
         }
     }
 }

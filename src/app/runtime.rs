@@ -5,6 +5,7 @@ use super::directory::Devices;
 use super::hub::{self, Feeds, Saver, Wanted};
 use super::limits;
 use super::memory::{Rooms, Watch};
+use super::pager::{self, Pager, Paging};
 use super::restore;
 use super::sink::Events;
 use super::sources::{LiveViews, Status};
@@ -64,6 +65,8 @@ pub struct Runtime {
     // Declared first, so that a dropped runtime lets go of the committer that this thread holds
     // before it waits for the engine, whose frames end with the last committer.
     watch: Watch,
+    pager: Pager,
+    paging: Arc<Paging>,
     checkpoints: Option<Checkpoints>,
     /// The memory that may be used, and how much of it is.
     pub memory: Budget,
@@ -151,13 +154,26 @@ impl Runtime {
         let (to_views, to_archive) = (views.clone(), Arc::clone(&historian));
         let removed = restored.iter().flat_map(|views: &Restored| views.removed().keys().copied());
         let removed = removed.collect();
-        let feeds = Feeds { views: to_views, historian: to_archive, restored, saver, removed };
+        let paging: Arc<Paging> = Arc::default();
+        let to_paging = Arc::clone(&paging);
+        let feeds = Feeds {
+            views: to_views,
+            historian: to_archive,
+            restored,
+            saver,
+            paging: to_paging,
+            removed,
+        };
         let hub = hub::start(outputs, feeds, shutdown.clone()).context("start the hub")?;
 
         let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));
         let behind = Epoch(base.0 + u64::from(first.is_some()));
         let reader = log::read(&fs, &log_directory, behind)?;
-        let recovered = replay(reader, first, &catalog, &frames)?;
+        let refill = |frame: &mut Frame, before: Epoch| {
+            wait_until_visible(&views, before, &engine)?;
+            pager::refill(frame, &historian, before)
+        };
+        let recovered = replay(reader, first, &catalog, (&frames, &refill))?;
         wait_until_visible(&views, recovered.epoch, &engine)?;
         let Recovered { epoch, frames: replayed, rows, checkpoint } = recovered;
         let checkpoint = checkpoint.unwrap_or_default();
@@ -186,6 +202,7 @@ impl Runtime {
             engine: Arc::clone(&engine),
             frames: frames.clone(),
             memory: memory.clone(),
+            paging: Arc::clone(&paging),
         };
         let ticks = settings.live.then_some(Duration::from_secs(1));
         let limits = Limits { ticks, ..limits::commit(&memory) };
@@ -231,10 +248,18 @@ impl Runtime {
             budget: memory.clone(),
         };
         let watch = Watch::start(rooms)?;
+        let pager = Pager::start(pager::Rooms {
+            paging: Arc::clone(&paging),
+            historian: Arc::clone(&historian),
+            views: views.clone(),
+            committer: committer.clone(),
+        })?;
         let devices = Arc::new(Devices::new(Arc::clone(&catalog)));
         let routing = Routing { unknown_devices: settings.unknown_devices, ..Routing::default() };
         Ok(Self {
             watch,
+            pager,
+            paging,
             memory,
             catalog,
             committer,
@@ -275,9 +300,11 @@ impl Runtime {
         Ok(count)
     }
 
-    /// Waits until all that was committed is visible.
+    /// Waits until all that was committed is visible. Fails when late points wait for archived ones
+    /// that cannot be read.
     pub fn settle(&self) -> anyhow::Result<()> {
-        wait_until_visible(&self.views, self.committer.durable_epoch(), &self.engine)
+        wait_until_visible(&self.views, self.committer.durable_epoch(), &self.engine)?;
+        self.paging.settle()
     }
 
     /// Recomputes every view from the archived points and compares.
@@ -313,8 +340,10 @@ impl Runtime {
     pub fn close(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
         // An engine that has failed is told of below.
-        let settled = self.settle();
+        let committed = self.committer.durable_epoch();
+        let settled = wait_until_visible(&self.views, committed, &self.engine);
         self.watch.close();
+        drop(self.pager);
         if let Some(checkpoints) = self.checkpoints.filter(|_| settled.is_ok()) {
             checkpoints.close();
         }
@@ -358,12 +387,16 @@ fn check_reach(log: &Log, checkpoint: Epoch) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Gives the pages of a frame the points that they had, now that everything up to the epoch before
+/// it was fed.
+type Refill<'a> = &'a dyn Fn(&mut Frame, Epoch) -> anyhow::Result<()>;
+
 /// Feeds the log to the catalog and the dataflow, behind a frame with what came before.
 fn replay(
     reader: log::Reader,
     first: Option<Frame>,
     catalog: &SharedCatalog,
-    frames: &crossbeam_channel::Sender<Frame>,
+    (frames, refill): (&crossbeam_channel::Sender<Frame>, Refill<'_>),
 ) -> anyhow::Result<Recovered> {
     let stopped = |_| anyhow!("the dataflow stopped while the log was read");
     let mut recovered = Recovered::default();
@@ -373,7 +406,10 @@ fn replay(
         frames.send(first).map_err(stopped)?;
     }
     for frame in reader {
-        let frame = frame?;
+        let mut frame = frame?;
+        if !frame.pages.is_empty() {
+            refill(&mut frame, recovered.epoch)?;
+        }
         {
             let mut catalog = catalog.write().unwrap_or_else(PoisonError::into_inner);
             for document in &frame.documents {

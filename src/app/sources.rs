@@ -2,6 +2,7 @@
 
 use super::checkpoint::Shared as Checkpoints;
 use super::memory;
+use super::pager::Paging;
 use crate::base::memory::{Budget, Component};
 use crate::checkpoint::Taken;
 use crate::dataflow::Engine;
@@ -39,6 +40,7 @@ pub struct Status {
     pub engine: Arc<Mutex<Option<Engine>>>,
     pub frames: crossbeam_channel::Sender<Frame>,
     pub memory: Budget,
+    pub paging: Arc<Paging>,
 }
 
 /// `millstream_*`: what the engine does.
@@ -144,6 +146,7 @@ impl Engines {
                     vec!["archive".into(), "points".into()],
                     vec![Some(status.historian.hot_points() as i64)],
                 ),
+                (vec!["late".into(), "assets".into()], vec![Some(status.paging.waiting() as i64)]),
             ],
             "millstream_memory" => {
                 let row = |Component { name, bytes, limit }: Component| {

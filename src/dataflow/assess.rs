@@ -9,7 +9,7 @@ use super::memory::{ASSETS_AT_ONCE, Measured};
 use super::rows::{AssetRows, ByAsset, append, by_message};
 use crate::catalog::asset_type::AssetType;
 use crate::model::{
-    Action, Change, Document, Edit, EditRow, Epoch, ErrorRow, Rows, Timestamp, TypeId,
+    Action, Change, Document, Edit, EditRow, Epoch, ErrorRow, Page, Rows, Timestamp, TypeId,
 };
 use differential_dataflow::{AsCollection, VecCollection};
 use std::collections::BTreeMap;
@@ -51,6 +51,7 @@ struct Held {
     news: Vec<(News, i64)>,
     rows: Vec<Rows>,
     edits: Vec<Edit>,
+    pages: Vec<Page>,
     tick: i64,
 }
 
@@ -58,15 +59,19 @@ impl Held {
     /// Nothing yet of an epoch that the capability's container has something of.
     fn new(capability: &InputCapability<u64>, epoch: u64) -> Self {
         let capabilities = [0, 1, 2].map(|output| capability.delayed(&epoch, output));
-        let (news, rows, edits) = (Vec::new(), Vec::new(), Vec::new());
-        Self { capabilities, news, rows, edits, tick: i64::MIN }
+        let (news, rows, edits, pages) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { capabilities, news, rows, edits, pages, tick: i64::MIN }
     }
 }
+
+/// The clock, and what is asked of the asset's owners.
+pub type Asked<'scope> =
+    (StreamVec<'scope, u64, i64>, StreamVec<'scope, u64, Edit>, StreamVec<'scope, u64, Page>);
 
 /// Sends rows to the owners of their assets and applies them there.
 ///
 /// An epoch is applied when neither rows nor news of it can come any more: first the news, then
-/// all rows of a type at once, then the edits in their order, then the tick. After
+/// all rows of a type at once, then the edits in their order, then pages, then the tick. After
 /// [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
 ///
 /// What the states take in memory is measured from time to time, some assets an activation.
@@ -76,7 +81,7 @@ impl Held {
 pub fn render<'scope>(
     rows: Stream<'scope, u64, AssetRows>,
     news: StreamVec<'scope, u64, NewsUpdate>,
-    (ticks, edits): (StreamVec<'scope, u64, i64>, StreamVec<'scope, u64, Edit>),
+    (ticks, edits, pages): Asked<'scope>,
     restored: Option<(Epoch, Share)>,
     (saver, measured): (Saver, Arc<Measured>),
 ) -> Assessed<'scope> {
@@ -87,6 +92,7 @@ pub fn render<'scope>(
     let mut news = builder.new_input(news, Pipeline);
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut edits = builder.new_input(edits, Pipeline);
+    let mut pages = builder.new_input(pages, Pipeline);
     let (changes_output, changes) = builder.new_output::<Vec<Dated>>();
     let (health_output, health) = builder.new_output::<Vec<HealthUpdate>>();
     let (thresholds_output, thresholds) = builder.new_output::<Vec<ThresholdUpdate>>();
@@ -132,6 +138,11 @@ pub fn render<'scope>(
                 let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
                 held.edits.append(edits);
             });
+            pages.for_each(|capability, pages| {
+                let epoch = *capability.time();
+                let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
+                held.pages.append(pages);
+            });
             news.for_each(|capability, updates| {
                 for (news, epoch, diff) in updates.drain(..) {
                     let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
@@ -155,9 +166,10 @@ pub fn render<'scope>(
                 let (epoch, of_epoch) = first.remove_entry();
                 let rows: usize = of_epoch.rows.iter().map(Rows::len).sum();
                 budget = budget.saturating_sub(rows);
-                let Held { capabilities, news, rows, edits, tick } = of_epoch;
+                let Held { capabilities, news, rows, edits, pages, tick } = of_epoch;
                 let mut changes = assessor.apply(news, rows);
                 assessor.edit(edits, &mut changes);
+                assessor.page(&pages, &mut changes);
                 assessor.tick(tick, &mut changes);
                 give(&capabilities, epoch, changes);
             }
@@ -240,7 +252,7 @@ impl Assessor {
     fn announce(&self) -> Changes {
         let mut changes = Changes::default();
         let states = self.types.values().filter_map(|assets| assets.state.as_ref());
-        states.for_each(|state| state.announce(&mut changes));
+        states.for_each(|state| state.announce(&self.names, &mut changes));
         changes
     }
 
@@ -390,6 +402,21 @@ impl Assessor {
         }
         if !rows.is_empty() {
             changes.list.push(Change::Edits(rows));
+        }
+    }
+
+    /// Lets late points of this worker's assets take effect, with the archived ones of their time.
+    fn page(&mut self, pages: &[Page], changes: &mut Changes) {
+        for page in pages {
+            if !self.owns(page.request.asset) {
+                continue;
+            }
+            let assets = self.types.get_mut(&page.request.asset_type);
+            if let Some(state) = assets.and_then(|assets| assets.state.as_mut()) {
+                self.changed = true;
+                state.save_touched(&[page.request.asset]);
+                state.page(page, &self.names, changes);
+            }
         }
     }
 

@@ -116,6 +116,7 @@ impl Feeder {
         slices.iter_mut().for_each(|slice| {
             slice.mark = mark;
             slice.edits.clone_from(&frame.edits);
+            slice.pages.clone_from(&frame.pages);
         });
         for (index, slice) in slices.into_iter().enumerate() {
             if self.queues[index].send(slice).is_err() {

@@ -7,7 +7,7 @@ use super::memory::Measured;
 use super::rows::DeviceBatch;
 use super::worker::Slice;
 use super::{assess, fleet, resolve};
-use crate::model::{Change, Document, Edit, Epoch};
+use crate::model::{Change, Document, Edit, Epoch, Page};
 use differential_dataflow::input::InputSession;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
@@ -28,6 +28,7 @@ struct Open {
     ticks: InputHandle<u64, CapacityContainerBuilder<Vec<i64>>>,
     refused: InputHandle<u64, CapacityContainerBuilder<Vec<Dated>>>,
     edits: InputHandle<u64, CapacityContainerBuilder<Vec<Edit>>>,
+    pages: InputHandle<u64, CapacityContainerBuilder<Vec<Page>>>,
 }
 
 impl Inputs {
@@ -50,6 +51,7 @@ impl Inputs {
             open.refused.send((epoch, Change::DeadLetters(slice.dead_letters)));
         }
         slice.edits.into_iter().for_each(|edit| open.edits.send(edit));
+        slice.pages.into_iter().for_each(|page| open.pages.send(page));
         open.advance_to(epoch + 1);
     }
 
@@ -67,6 +69,7 @@ impl Open {
         self.documents.flush();
         self.refused.advance_to(epoch);
         self.edits.advance_to(epoch);
+        self.pages.advance_to(epoch);
     }
 }
 
@@ -84,6 +87,7 @@ pub fn build(
         ticks: InputHandle::new_with_builder(),
         refused: InputHandle::new_with_builder(),
         edits: InputHandle::new_with_builder(),
+        pages: InputHandle::new_with_builder(),
     };
     let told = (saver.clone(), measured);
     let probe = worker.dataflow_named("Asset graph", |scope| {
@@ -92,10 +96,12 @@ pub fn build(
         let ticks = open.ticks.to_stream(scope);
         let refused = open.refused.to_stream(scope);
         let edits = open.edits.to_stream(scope);
+        let pages = open.pages.to_stream(scope);
+        let asked = (ticks, edits, pages);
 
         let catalog = catalog::render(documents.clone());
         let resolved = resolve::render(batches, catalog.news.clone());
-        let assessed = assess::render(resolved.rows, catalog.news, (ticks, edits), restored, told);
+        let assessed = assess::render(resolved.rows, catalog.news, asked, restored, told);
         let documents = capture::dated(documents.inner, "Documents", Change::Documents);
         let unreadable = capture::dated(catalog.errors.inner, "Unreadable", Change::Errors);
 

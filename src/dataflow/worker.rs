@@ -8,7 +8,7 @@ use super::graph::{self, Inputs};
 use super::memory::Measured;
 use super::shared::Shared;
 use super::stats::Stats;
-use crate::model::{Batch, DeadLetter, Document, Edit, Epoch, Output, Timestamp};
+use crate::model::{Batch, DeadLetter, Document, Edit, Epoch, Output, Page, Timestamp};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +33,8 @@ pub struct Slice {
     pub dead_letters: Vec<DeadLetter>,
     /// All edits: each worker carries out those of its assets.
     pub edits: Vec<Edit>,
+    /// All pages, likewise.
+    pub pages: Vec<Page>,
     /// Whether the state after this epoch is to be saved.
     pub mark: bool,
 }
@@ -56,8 +58,16 @@ pub struct Doors {
 impl Slice {
     /// A slice with nothing but the epoch and its tick.
     pub fn empty(epoch: Epoch, tick: Timestamp) -> Self {
-        let (documents, batches, dead_letters) = (Vec::new(), Vec::new(), Vec::new());
-        Self { epoch, tick, documents, batches, dead_letters, edits: Vec::new(), mark: false }
+        Self {
+            epoch,
+            tick,
+            documents: Vec::new(),
+            batches: Vec::new(),
+            dead_letters: Vec::new(),
+            edits: Vec::new(),
+            pages: Vec::new(),
+            mark: false,
+        }
     }
 }
 

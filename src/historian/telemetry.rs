@@ -99,18 +99,6 @@ impl Telemetry {
         gone
     }
 
-    /// Whether points are left out: replaced or deleted ones.
-    pub fn hides(&self) -> bool {
-        !(self.replaced.is_empty() && self.notes.is_empty() && self.deleted.is_empty())
-    }
-
-    /// The same with all that came and is still kept, deleted points too. Keys may be there more
-    /// than once.
-    pub fn with_hidden(&self) -> Self {
-        let (replaced, notes, deleted) = (Arc::default(), Vec::new(), Vec::new());
-        Self { replaced, notes, deleted, ..self.clone() }
-    }
-
     /// The hot points in the public schema, or these columns of it, sorted by day, asset, metric
     /// and event time; made batch by batch as they are pulled. Costs a sort of the selected rows
     /// up front.

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! documents u32 | dead letters u32 | batches u32 | edits u32 (0 in frames of older programs)
+//! pages u32    only when the highest bit of the number of documents is set
 //! document     kind u8 | has body u8 | id u32 | version u32 | key | body
 //! dead letter  received at i64 | reason u8 | has device u8 | source | detail | device | raw
 //! edit         see `edits`
+//! page         asset u32 | asset type u32 | from i64 | to i64 | after u64 | too many u8 | key
 //! (text and bytes: length u32, then the bytes; then zeros up to a multiple of 8)
 //! batch        length u64 | Arrow IPC stream of one record batch, 8-byte aligned
 //! ```
@@ -16,7 +18,10 @@
 use super::edits;
 use super::error::Error;
 use super::format::ALIGNMENT;
-use crate::model::{Batch, DeadLetter, Document, Edit, Frame, Kind, Reason, Timestamp};
+use crate::model::{
+    Batch, DeadLetter, Document, Edit, Epoch, Frame, Kind, Page, PageContent, PageRequest, Reason,
+    Timestamp, TypeId,
+};
 use arrow::buffer::Buffer;
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::StreamDecoder;
@@ -30,18 +35,28 @@ pub(super) struct Content {
     pub dead_letters: Vec<DeadLetter>,
     pub batches: Vec<Batch>,
     pub edits: Vec<Edit>,
+    pub pages: Vec<Page>,
 }
+
+/// Set in the number of documents of a frame that has pages.
+const HAS_PAGES: u32 = 1 << 31;
 
 /// Appends the frame's payload to `out`, which holds a multiple of [`ALIGNMENT`] bytes and does
 /// so afterwards.
 pub(super) fn encode(frame: &Frame, out: &mut Vec<u8>) -> Result<(), Error> {
     let counts =
         [frame.documents.len(), frame.dead_letters.len(), frame.batches.len(), frame.edits.len()];
-    if counts == [0; 4] {
+    let pages = frame.pages.len();
+    if counts == [0; 4] && pages == 0 {
         return Ok(());
     }
+    let at = out.len();
     for count in counts {
         put_length(out, count)?;
+    }
+    if pages > 0 {
+        out[at + 3] |= HAS_PAGES.to_le_bytes()[3];
+        put_length(out, pages)?;
     }
     for document in &frame.documents {
         out.push(kind_code(document.kind));
@@ -64,11 +79,34 @@ pub(super) fn encode(frame: &Frame, out: &mut Vec<u8>) -> Result<(), Error> {
     for edit in &frame.edits {
         edits::put(out, edit)?;
     }
+    for page in &frame.pages {
+        put_page(out, page)?;
+    }
     pad(out);
     for batch in &frame.batches {
         put_batch(out, batch)?;
     }
     Ok(())
+}
+
+fn put_page(out: &mut Vec<u8>, page: &Page) -> Result<(), Error> {
+    let request = &page.request;
+    out.extend_from_slice(&request.asset.to_le_bytes());
+    out.extend_from_slice(&request.asset_type.0.to_le_bytes());
+    out.extend_from_slice(&request.from.to_le_bytes());
+    out.extend_from_slice(&request.to.to_le_bytes());
+    out.extend_from_slice(&page.after.0.to_le_bytes());
+    out.push(u8::from(page.content == PageContent::TooMany));
+    put_bytes(out, request.key.as_bytes())
+}
+
+fn read_page(input: &mut Input<'_>) -> Result<Page, String> {
+    let (asset, asset_type) = (input.u32()?, TypeId(input.u32()?));
+    let (from, to) = (input.u64()?.cast_signed(), input.u64()?.cast_signed());
+    let after = Epoch(input.u64()?);
+    let content = if input.u8()? == 0 { PageContent::Unread } else { PageContent::TooMany };
+    let key = input.text()?;
+    Ok(Page { request: PageRequest { asset, asset_type, key, from, to }, after, content })
 }
 
 fn put_batch(out: &mut Vec<u8>, batch: &Batch) -> Result<(), Error> {
@@ -114,7 +152,8 @@ pub(super) fn decode(payload: Buffer) -> Result<Content, String> {
     let mut input = Input { bytes: payload.as_slice(), at: 0 };
     let [documents, dead_letters, batches, edits] =
         [input.u32()?, input.u32()?, input.u32()?, input.u32()?];
-    for _ in 0..documents {
+    let pages = if documents & HAS_PAGES == 0 { 0 } else { input.u32()? };
+    for _ in 0..documents & !HAS_PAGES {
         let kind = kind(input.u8()?)?;
         let deletes = input.u8()? == 0;
         let (id, version) = (input.u32()?, input.u32()?);
@@ -134,6 +173,9 @@ pub(super) fn decode(payload: Buffer) -> Result<Content, String> {
     }
     for _ in 0..edits {
         content.edits.push(edits::read(&mut input)?);
+    }
+    for _ in 0..pages {
+        content.pages.push(read_page(&mut input)?);
     }
     input.at = input.at.next_multiple_of(ALIGNMENT);
     for _ in 0..batches {

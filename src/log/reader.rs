@@ -177,6 +177,7 @@ fn frame(header: &FrameHeader, content: payload::Content) -> Frame {
         batches: content.batches,
         dead_letters: content.dead_letters,
         edits: content.edits,
+        pages: content.pages,
     }
 }
 

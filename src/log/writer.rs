@@ -269,7 +269,11 @@ impl Log {
         };
         let payload = &buffer[FRAME_HEADER..];
         let rows: usize = frame.batches.iter().map(|batch| batch.len()).sum();
-        let items = frame.documents.len() + frame.dead_letters.len() + frame.edits.len() + rows;
+        let items = frame.documents.len()
+            + frame.dead_letters.len()
+            + frame.edits.len()
+            + frame.pages.len()
+            + rows;
         let header = FrameHeader {
             length: payload.len() as u64,
             epoch: frame.epoch,

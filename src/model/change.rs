@@ -3,6 +3,7 @@
 use super::edit::EditRow;
 use super::frame::{DeadLetter, Document};
 use super::ids::TypeId;
+use super::page::PageRequest;
 use super::rows::Rows;
 use super::spare;
 use super::time::{Duration, Epoch, Timestamp};
@@ -183,7 +184,7 @@ pub struct Outcome {
     pub message: u32,
     /// Points that were there already, with the same value and quality.
     pub duplicates: u32,
-    /// Points older than the hot horizon: archived and counted, but in no view.
+    /// Points that could not be applied any more: archived and counted, but in no view.
     pub too_late: u32,
     /// Points of metrics that no asset takes at this epoch: the device has no link, or the
     /// mapping has no such source.
@@ -209,6 +210,12 @@ pub enum Change {
     Superseded(Vec<(TypeId, u32, u32, i64)>),
     /// Keys of accepted points that were deleted: all their values up to and with this epoch.
     Deleted(Vec<(TypeId, u32, u32, i64)>),
+    /// Assets to which points came that belong before what is in memory, and the archived points
+    /// that they need before these can take effect. A request takes the place of the asset's one
+    /// before.
+    Wanted(Vec<PageRequest>),
+    /// Assets whose request is settled.
+    Paged(Vec<u32>),
     /// What became of edits.
     Edits(Vec<EditRow>),
     /// Events.

@@ -2,6 +2,7 @@
 
 use super::batch::Batch;
 use super::edit::Edit;
+use super::page::Page;
 use super::time::{Epoch, Timestamp};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 /// Everything that became durable together and becomes visible together.
 ///
 /// Order inside a frame: documents take effect before the batches; rows of one frame are ordered
-/// by their message ordinal; edits come after all rows, in their own order.
+/// by their message ordinal; edits come after all rows, in their own order, and pages after edits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// The logical time of all that is in here.
@@ -24,6 +25,8 @@ pub struct Frame {
     pub batches: Vec<Batch>,
     /// Deletions and corrections of accepted points.
     pub edits: Vec<Edit>,
+    /// Archived points of assets that have late ones waiting for them.
+    pub pages: Vec<Page>,
     /// What was refused, with its raw bytes.
     pub dead_letters: Vec<DeadLetter>,
 }
@@ -120,7 +123,8 @@ impl Frame {
         let batches = self.batches.iter().map(|batch| batch.rows().get_array_memory_size());
         let documents = self.documents.iter().map(Document::bytes);
         let letters = self.dead_letters.iter().map(DeadLetter::bytes);
-        size_of::<Self>() + batches.chain(documents).chain(letters).sum::<usize>()
+        let pages = self.pages.iter().map(Page::bytes);
+        size_of::<Self>() + batches.chain(documents).chain(letters).chain(pages).sum::<usize>()
     }
 }
 

@@ -23,7 +23,7 @@ pub use change::{
 pub use edit::{Action, Corrected, Edit, EditRefusal, EditRow};
 pub use frame::{DeadLetter, Document, Frame, Kind, NewDocument, Reason};
 pub use ids::{AssetId, DeviceId, TypeId};
-pub use page::{Page, PagePoints, PageRequest};
+pub use page::{Page, PageContent, PagePoints, PageRequest};
 pub use quality::Quality;
 pub use rows::{Rows, mask_words};
 pub use time::{Duration, Epoch, TimeError, Timestamp};

@@ -26,10 +26,19 @@ pub struct Page {
     pub request: PageRequest,
     /// Only points of epochs after this one are the asset's: before it the key was another's.
     pub after: Epoch,
-    /// The newest value of each key before the frame's epoch. `None` when there are more than a
-    /// page may have: then what came late counts in no view. The log does not hold the points;
-    /// whoever reads it asks the archive again.
-    pub points: Option<PagePoints>,
+    /// What was found.
+    pub content: PageContent,
+}
+
+/// What a page brings. The log does not hold points: whoever reads it asks the archive again.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PageContent {
+    /// As it stands in the log.
+    Unread,
+    /// More points than a page may have: what came late can count in no view.
+    TooMany,
+    /// The newest value of each key before the frame's epoch.
+    Points(Arc<PagePoints>),
 }
 
 /// Points of one asset, column by column, each key once, in no order that matters.
@@ -49,7 +58,27 @@ pub struct PagePoints {
     pub quality: Vec<u32>,
 }
 
+impl Page {
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let points = match &self.content {
+            PageContent::Points(points) => points.bytes(),
+            PageContent::Unread | PageContent::TooMany => 0,
+        };
+        size_of::<Self>() + self.request.key.len() + points
+    }
+}
+
 impl PagePoints {
+    /// About how many bytes they take in memory, texts left out.
+    pub fn bytes(&self) -> usize {
+        let texts = self.texts.capacity() * size_of::<Option<Arc<str>>>();
+        self.metrics.capacity() * 4
+            + self.times.capacity() * 16
+            + self.quality.capacity() * 4
+            + texts
+    }
+
     /// The number of points.
     pub fn len(&self) -> usize {
         self.times.len()

@@ -1,6 +1,7 @@
 //! Rows of assets: telemetry after names became ids and units became the asset's units.
 
 use super::ids::TypeId;
+use serde::{Deserialize, Serialize};
 
 /// Rows of the assets of one type, in the order of their arrival.
 ///
@@ -8,7 +9,7 @@ use super::ids::TypeId;
 /// and `messages`, and the `i`-th chunk of `fresh` ([`mask_words`] words a row), `quality` and
 /// `words` (`slots` a row, one for each metric that is measured, in the order of the type's
 /// document). Where the bit of a slot is not set in `fresh`, its word and quality are zero.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
     /// The type of all assets here; `None` only in an empty default value.
     pub asset_type: Option<TypeId>,

@@ -271,6 +271,14 @@ impl Views {
         Ok(Snapshot { epoch, clock, removed, views })
     }
 
+    /// The last epoch of which the points of a key are of another asset, that was removed; 0 when
+    /// there was none.
+    pub fn begun_after(&self, key: &str) -> Epoch {
+        let state = self.read();
+        let removed = state.removed.values().find(|(known, _)| **known == *key);
+        removed.map_or(Epoch(0), |(_, epoch)| Epoch(epoch.0.saturating_sub(1)))
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.0.state.read().unwrap_or_else(PoisonError::into_inner)
     }

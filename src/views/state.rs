@@ -303,7 +303,9 @@ impl State {
             | Change::Removed(_)
             | Change::Telemetry(_)
             | Change::Superseded(_)
-            | Change::Deleted(_) => {}
+            | Change::Deleted(_)
+            | Change::Wanted(_)
+            | Change::Paged(_) => {}
         }
     }
 

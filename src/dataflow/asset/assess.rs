@@ -31,7 +31,10 @@ pub struct TypeState {
     staged: Vec<u64>,
     spare: Vec<Span>,
     pub(super) steps: Steps,
-    opened: Vec<u32>,
+    /// Assets of which it is settled for this epoch from which time on their rows are here.
+    pub(super) opened: Vec<u32>,
+    /// Assets that have new points waiting for rows that are not here.
+    pub(super) asking: Vec<u32>,
     /// Places in `assets` and `series` whose asset was removed.
     pub(super) vacant: Vec<u32>,
     /// Assets with new points before the current era, and the first of their times.
@@ -64,6 +67,7 @@ impl TypeState {
             spare: Vec::new(),
             steps: Steps::default(),
             opened: Vec::new(),
+            asking: Vec::new(),
             vacant: Vec::new(),
             behind: BTreeMap::new(),
             clock,
@@ -85,6 +89,7 @@ impl TypeState {
     /// Takes all rows of one epoch, in the order of their arrival, and says what changed.
     pub fn apply(&mut self, rows: Rows, names: &Names, out: &mut Changes) {
         self.place(rows, out);
+        self.ask(names, out);
         self.reassess(names, out);
     }
 
@@ -221,11 +226,7 @@ impl TypeState {
         let rows = &arrivals.rows;
         let (id, time) = (rows.assets[i], rows.times[i]);
         if time < self.assets[asset].limit {
-            let too_late = mask.iter().map(|word| word.count_ones()).sum();
-            let superseded = &mut arrivals.superseded;
-            slots(mask, |slot| superseded.push((plan.id, id, slot as u32, time)));
-            arrivals.row(i, mask, 0, too_late);
-            return;
+            return self.park(asset, i, mask, arrivals);
         }
         if time < self.era.from {
             self.place_behind(asset, i, mask, arrivals);
@@ -267,7 +268,7 @@ impl TypeState {
         arrivals.row(i, mask, duplicates, 0);
     }
 
-    /// The index of an asset. Settles, before its first row of an epoch, which points are late.
+    /// The index of an asset. Settles, before its first row of an epoch, which rows are here.
     fn open(&mut self, id: u32) -> usize {
         let at = id as usize;
         if self.index.len() <= at {
@@ -292,8 +293,7 @@ impl TypeState {
         let index = self.index[at] as usize;
         let asset = &mut self.assets[index];
         if !asset.opened {
-            let newest = self.series[index].newest().unwrap_or(NEVER).max(asset.high);
-            asset.limit = newest.saturating_sub(plan.hot_horizon);
+            asset.limit = asset.floor(&self.era, &self.series[index]);
             asset.opened = true;
             self.opened.push(index as u32);
         }
@@ -384,7 +384,13 @@ impl TypeState {
     }
 
     /// Lets everything look at the rows of a span, all of which are in the series.
-    fn look_again(&mut self, era: &Era, span: &Span, names: &Names, (tables, said, out): Ears<'_>) {
+    fn look_again(
+        &mut self,
+        era: &Arc<Era>,
+        span: &Span,
+        names: &Names,
+        (tables, said, out): Ears<'_>,
+    ) {
         let plan = &era.plan;
         let run = (span.start, span.end, self.passed());
         let asset = &mut self.assets[span.asset];

@@ -5,8 +5,9 @@
 //! latest before something about it changes. Whoever changes a state while a save is under way
 //! calls [`TypeState::save_touched`] or [`TypeState::save_rest`] first.
 
+use super::anchor::Anchor;
 use super::assess::TypeState;
-use super::changes::Changes;
+use super::changes::{Changes, Names};
 use super::era::{Era, Segment};
 use super::plan::Plan;
 use super::row::RowLayout;
@@ -14,7 +15,7 @@ use super::series::Series;
 use super::single::Asset;
 use super::state_log::StateLog;
 use crate::catalog::asset_type::AssetType;
-use crate::model::TypeId;
+use crate::model::{Change, PageRequest, TypeId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -44,6 +45,10 @@ struct Head {
 /// What is saved of an asset's segment before the current one, beside the version of its era.
 type Before<S, L> = Vec<(u32, S, L)>;
 
+/// What is read of an asset.
+type Restored =
+    (Asset, Series, Before<Series, StateLog>, Vec<(u32, i64, Vec<u64>, Vec<i64>, Vec<u64>)>);
+
 /// A plan is saved as its document and compiled again when it is read.
 #[derive(Serialize, Deserialize)]
 struct Source {
@@ -64,7 +69,8 @@ impl TypeState {
     /// The eras that are needed to read the state back: those in force, and those of rows.
     pub fn eras(&self) -> Eras {
         let of_rows = self.assets.iter().flat_map(|asset| &asset.past).map(|past| &past.era);
-        let all = self.eras.iter().chain(of_rows);
+        let of_anchors = self.assets.iter().flat_map(|asset| &asset.anchors);
+        let all = self.eras.iter().chain(of_rows).chain(of_anchors.map(|anchor| &anchor.era));
         all.map(|era| (era.plan.version, Arc::clone(era))).collect()
     }
 
@@ -131,8 +137,10 @@ impl TypeState {
 
     /// Takes in an asset that [`TypeState::save_next`] handed out.
     pub fn restore(&mut self, bytes: &[u8], eras: &Eras) -> bincode::Result<()> {
-        let (mut asset, series, past): (Asset, Series, Before<Series, StateLog>) =
-            bincode::deserialize(bytes)?;
+        let (mut asset, series, past, anchors): Restored = bincode::deserialize(bytes)?;
+        for (version, day, row, state, latest) in anchors {
+            asset.anchors.push(Anchor { era: find(eras, version)?, day, row, state, latest });
+        }
         for (version, series, log) in past {
             asset.past.push(Segment { era: find(eras, version)?, series, log });
         }
@@ -150,9 +158,15 @@ impl TypeState {
         Ok(())
     }
 
-    /// Tells the places of all assets in the fleet, for somebody who knows of none.
-    pub fn announce(&self, out: &mut Changes) {
+    /// Tells the places of all assets in the fleet and what they wait for, for somebody who knows
+    /// of none.
+    pub fn announce(&self, names: &Names, out: &mut Changes) {
         self.assets.iter().for_each(|asset| asset.announce(&self.era.plan, out));
+        let parked = self.assets.iter().filter_map(|asset| asset.request(&self.era.plan, names));
+        let wanted: Vec<PageRequest> = parked.collect();
+        if !wanted.is_empty() {
+            out.list.push(Change::Wanted(wanted));
+        }
     }
 
     /// Saves an asset before something about it changes, when its turn is still to come.
@@ -187,7 +201,12 @@ fn save(asset: &Asset, series: &Series, out: &mut Vec<u8>) {
     let past = asset.past.iter();
     let past: Before<&Series, &StateLog> =
         past.map(|segment| (segment.era.plan.version, &segment.series, &segment.log)).collect();
-    bincode::serialize_into(out, &(asset, series, past)).expect("memory takes plain data");
+    let anchors = asset.anchors.iter().map(|anchor| {
+        let Anchor { era, day, row, state, latest } = anchor;
+        (era.plan.version, *day, row, state, latest)
+    });
+    let anchors: Vec<_> = anchors.collect();
+    bincode::serialize_into(out, &(asset, series, past, anchors)).expect("memory takes plain data");
 }
 
 impl Serialize for Plan {

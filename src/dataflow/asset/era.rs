@@ -82,6 +82,12 @@ impl Era {
         (here < self.plan.layout.measured).then_some((here, word))
     }
 
+    /// The slot of an earlier era's metric, when there is one history of both.
+    pub fn continues(&self, earlier: &Self, slot: usize) -> Option<usize> {
+        let here = self.slot_of(earlier, slot)?;
+        (earlier.plan.version >= self.since[here]).then_some(here)
+    }
+
     /// The slot of another era's measured metric, when it is measured here too, as the same type.
     pub fn measured_of(&self, other: &Self, slot: usize) -> Option<usize> {
         self.slot_of(other, slot).filter(|slot| *slot < self.plan.layout.measured)

@@ -1,5 +1,6 @@
 //! What the assets of a type take in memory, by the capacities of what they hold.
 
+use super::anchor::Anchor;
 use super::assess::TypeState;
 use super::single::Asset;
 use crate::model::{ErrorRow, EventRow};
@@ -63,6 +64,8 @@ impl Asset {
         held.windows += self.windows.iter().map(|windows| windows.bytes()).sum::<usize>();
         let words = [&self.latest, &self.base_latest, &self.health, &self.levels];
         held.rows += size_of::<Self>() + words.map(Vec::capacity).iter().sum::<usize>() * 8;
+        held.rows += self.parked.as_ref().map_or(0, |parked| parked.bytes());
+        held.series += self.anchors.iter().map(Anchor::bytes).sum::<usize>();
         for segment in &self.past {
             held.series += size_of_val(segment) + segment.series.bytes();
             held.rules += segment.log.bytes();

@@ -2,9 +2,10 @@
 //!
 //! Pure state machines: no timely, no clock, no I/O. [`TypeState::apply`] takes the rows of one
 //! epoch and says what changed. All that it holds is a function of each asset's series (its
-//! points in event-time order) and of the type's document, so the order of arrival cannot matter
-//! inside the hot horizon: a late row restarts the machines at its event time and they run until
-//! the recomputed state meets the stored one.
+//! points in event-time order) and of the type's document, so the order of arrival cannot matter:
+//! a late row restarts the machines at its event time and they run until the recomputed state
+//! meets the stored one. Rows behind the hot horizon are not kept; a point that belongs there waits
+//! until they are brought back.
 //!
 //! One room owns the series, because every stage reads it; the stages are its files, in the order
 //! in which a row passes them.
@@ -27,6 +28,9 @@ mod assess;
 mod tables;
 mod rebuild;
 mod edit;
+mod parked;
+mod anchor;
+mod page;
 mod version;
 mod changes;
 mod message;

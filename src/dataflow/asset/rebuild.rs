@@ -125,6 +125,20 @@ impl TypeState {
             stays
         });
         let cut = cut(&mut segments, from, &name, said);
+        self.come_again(index, (segments, cut), from, names, (tables, said, out));
+    }
+
+    /// Lets the rows that were cut off at a time come again behind the segments, and tells
+    /// everything that is so now.
+    pub(super) fn come_again(
+        &mut self,
+        index: usize,
+        (segments, cut): (Vec<Segment>, Vec<(Arc<Era>, Series)>),
+        from: i64,
+        names: &Names,
+        (tables, said, out): Ears<'_>,
+    ) {
+        let name = Arc::clone(names.get(self.assets[index].id));
         let segments = self.grow(index, segments, cut, (&name, names), said);
         let Some(current) = self.put_back(index, segments) else {
             return self.vanish(index, names, (tables, said, out));
@@ -262,7 +276,7 @@ impl TypeState {
 
 /// Takes the rows at and after a time out of the segments, each with the era that it had. What
 /// the rules had cleared there is taken back.
-fn cut(
+pub(super) fn cut(
     segments: &mut Vec<Segment>,
     from: i64,
     name: &Arc<str>,

@@ -162,6 +162,13 @@ impl Windows {
         self.open.retain(|open| open.start + window.size().0 > limit);
     }
 
+    /// Lets the rows be folded again from a time on that no window contains: they come back.
+    pub fn unfold(&mut self, from: i64) {
+        for open in self.open.iter_mut().filter(|open| open.start >= from) {
+            open.folded = None;
+        }
+    }
+
     /// Moves the windows to another version of the document: metrics keep their aggregates by
     /// name.
     pub fn relayout(&mut self, from: &Era, to: &Era) {

@@ -181,6 +181,16 @@ impl Series {
         self.base = true;
     }
 
+    /// Gives room back that is not needed.
+    pub fn shrink(&mut self, layout: &RowLayout) {
+        if self.words.len() > 2 * (self.len + GROWTH) * layout.stride {
+            let rows = self.head..self.head + self.len;
+            let mut words = Vec::with_capacity((self.len + GROWTH) * layout.stride);
+            (0..rows.len()).for_each(|i| words.extend_from_slice(self.row(layout, i)));
+            (self.words, self.head) = (words, 0);
+        }
+    }
+
     /// Where the words of row `i` begin.
     fn at(&self, layout: &RowLayout, i: usize) -> usize {
         let at = (self.head + i) * layout.stride;

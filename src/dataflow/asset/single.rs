@@ -1,8 +1,10 @@
 //! One asset: what was said of it last, and what must be said now that its series changed.
 
+use super::anchor::Anchor;
 use super::changes::Changes;
 use super::era::{Era, Past, Segment};
 use super::evaluate::Span;
+use super::parked::Parked;
 use super::plan::Plan;
 use super::rollup::Windows;
 use super::row::NEVER;
@@ -12,6 +14,7 @@ use super::tables::{Tables, push};
 use crate::base::serial::words;
 use crate::model::{ErrorRow, EventRow};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The fewest rows that come before old ones are forgotten again.
 const FORGET_AFTER: usize = 16;
@@ -23,6 +26,13 @@ pub struct Asset {
     /// Rows of eras before the current one, as long as late points may reach them.
     #[serde(skip)]
     pub past: Vec<Segment>,
+    /// What it was like when days began of which the rows are not here any more.
+    #[serde(skip)]
+    pub anchors: Vec<Anchor>,
+    /// Points that belong before the rows that are here.
+    pub parked: Option<Box<Parked>>,
+    /// What lies before this time was said by other versions than those in force, and stays.
+    pub sealed: i64,
     pub log: StateLog,
     pub windows: Vec<Windows>,
     /// The row of the table `Latest`, and the same as of the base row of the series.
@@ -41,10 +51,9 @@ pub struct Asset {
     /// Events that late rows may still take back, with the time of the row that fired them.
     pub events: Vec<(i64, EventRow)>,
     pub errors: Vec<ErrorRow>,
-    /// Points before this time come too late; settled before the first row of an epoch.
+    /// From here on all rows are here; settled before the first row of an epoch.
     pub limit: i64,
-    /// The newest event time at which points were deleted; `NEVER` before that. The hot horizon
-    /// is measured from it as from the newest row.
+    /// The newest event time at which points were deleted; `NEVER` before that.
     pub high: i64,
     /// When something happens to the rules' state by itself.
     pub deadline: i64,
@@ -84,6 +93,9 @@ impl Asset {
         Self {
             id: u32::MAX,
             past: Vec::new(),
+            anchors: Vec::new(),
+            parked: None,
+            sealed: NEVER,
             log: StateLog::default(),
             windows: Vec::new(),
             latest: Vec::new(),
@@ -264,11 +276,26 @@ impl Asset {
         }
     }
 
-    /// Lets rows go that no late point can reach any more.
-    pub fn forget(&mut self, era: &Era, series: &mut Series) {
+    /// The event time from which on all rows are here.
+    pub fn floor(&self, era: &Era, series: &Series) -> i64 {
+        match self.past.first() {
+            Some(first) => first.floor(),
+            None if series.base => series.time(&era.plan.rows, 0).saturating_add(1),
+            None => NEVER,
+        }
+    }
+
+    /// Lets the rows behind the hot horizon go, also when there are few.
+    pub fn forget_now(&mut self, era: &Arc<Era>, series: &mut Series) {
+        self.forget_at = 0;
+        self.forget(era, series);
+    }
+
+    /// Lets rows go that are behind the hot horizon.
+    pub fn forget(&mut self, era: &Arc<Era>, series: &mut Series) {
         let (plan, states, layout) = (&era.plan, &era.states, &era.plan.rows);
         let count = series.len();
-        if count < self.forget_at {
+        if count < self.forget_at || self.parked.is_some() {
             return;
         }
         let newest = series.time(layout, count - 1);
@@ -278,6 +305,7 @@ impl Asset {
             let time = series.time(layout, base);
             // Whatever is deleted, the watermark does not go back behind this.
             let closed = limit.min(time.saturating_sub(plan.out_of_order));
+            self.anchor(era, series, base);
             self.absorb(era, series, base, closed);
             series.forget(layout, base);
             self.log.forget(states, time);
@@ -336,7 +364,7 @@ fn newest<'a>(plan: &Plan, series: &'a Series, slot: usize) -> Option<&'a [u64]>
 }
 
 /// Copies the point of slot `from` of a row into the row of the table `Latest`.
-fn take(latest: &mut [u64], slot: usize, (plan, row, from): (&Plan, &[u64], usize)) {
+pub(super) fn take(latest: &mut [u64], slot: usize, (plan, row, from): (&Plan, &[u64], usize)) {
     latest[3 * slot] = plan.rows.value(row, from);
     latest[3 * slot + 1] = plan.rows.time(row) as u64;
     latest[3 * slot + 2] = u64::from(plan.rows.quality(row, from).0);

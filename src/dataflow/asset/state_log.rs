@@ -89,6 +89,13 @@ impl StateLog {
         (self.words[last] < time).then(|| &self.words[last + 1..])
     }
 
+    /// The last change before a time: when, and the state.
+    pub fn entry_before(&self, layout: &StateLayout, time: i64) -> Option<(i64, &[i64])> {
+        let last = self.first_at(layout, time).checked_sub(1).filter(|_| layout.width > 0)?;
+        let at = last * (layout.width + 1);
+        Some((self.words[at], &self.words[at + 1..at + 1 + layout.width]))
+    }
+
     /// Puts a state at a time that is not before the last one.
     pub fn push(&mut self, time: i64, state: &[i64]) {
         self.words.push(time);

@@ -105,6 +105,12 @@ impl Arrivals {
         self.accepted = true;
     }
 
+    /// The points of row `i` wait for others, and are not among those that were accepted.
+    pub fn wait(&mut self, i: usize) {
+        let nothing = vec![0; self.rows.fresh(i).len()];
+        self.restrict(i, &nothing);
+    }
+
     /// Row `i` kept the points of the mask, and lost these numbers of points.
     pub fn row(&mut self, i: usize, mask: &[u64], duplicates: u32, too_late: u32) {
         self.accepted |= mask.iter().any(|word| *word != 0);

@@ -232,6 +232,7 @@ impl Random {
 }
 
 mod edits;
+mod pages;
 
 const SERIES: [(i64, f64); 7] =
     [(0, 208.0), (60, 212.4), (120, 212.8), (180, 213.0), (240, 210.4), (300, 209.9), (420, 208.0)];
@@ -387,19 +388,6 @@ fn what_leaves_the_horizon_stays_in_the_windows() {
         }
     }
     same(&kept.said.without_revisions(), &forgotten.said.without_revisions(), "horizons");
-}
-
-#[test]
-fn a_point_beyond_the_horizon_is_counted_and_changes_no_view() {
-    let mut graph = Graph::new(&DOCUMENT.replace("\"PT1H\"", "\"PT30S\""));
-    graph.feed(&[(0, (100, [Some(1.0), Some(2.0)]))]);
-    let changes = graph.feed(&[(0, (60, [Some(1.0), Some(2.0)]))]);
-    assert!(
-        changes.list.iter().all(|c| matches!(
-            c,
-            Change::Telemetry(_) | Change::Superseded(_) | Change::Outcomes(_)
-        ))
-    );
 }
 
 /// Versions of the document: other limits and delays, rules that go and come, a new metric.
@@ -691,7 +679,7 @@ fn a_state_that_is_saved_while_rows_come_is_that_of_one_moment() {
         let (mut pieces, mut later) = (Vec::new(), Vec::new());
         graph.state.begin_save();
         let mut places = Changes::default();
-        graph.state.announce(&mut places);
+        graph.state.announce(&graph.names, &mut places);
         for i in 0..60 {
             // One asset is saved in its turn, others before they change, the last at the end.
             let input = some();
@@ -726,7 +714,7 @@ fn a_state_that_is_saved_while_rows_come_is_that_of_one_moment() {
         // The order of the assets does not matter.
         pieces.iter().for_each(|(_, bytes)| again.state.restore(bytes, &eras).unwrap());
         let mut told = Changes::default();
-        again.state.announce(&mut told);
+        again.state.announce(&again.names, &mut told);
         for changes in [&mut told, &mut places] {
             changes.health.sort();
             changes.thresholds.sort();

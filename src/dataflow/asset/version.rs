@@ -35,10 +35,20 @@ impl TypeState {
             }
             asset.retire(&old.plan, names.get(asset.id), &mut said, out);
             asset.relayout(&old, &self.era);
+            let floor = asset.floor(&old, &self.series[index]);
+            if from < floor {
+                asset.sealed = floor;
+            }
+            asset.anchors.retain(|anchor| anchor.day <= from);
+            asset.regard(&old, &self.era, names.get(asset.id), out);
+            if asset.parked.is_some() {
+                self.asking.push(index as u32);
+            }
             self.rebuild(index, (from, &old), names, (&mut tables, &mut said, out));
         }
         tables.finish(out);
         said.finish(out);
+        self.ask(names, out);
     }
 
     /// Forgets an asset: it is not in the catalog any more. Whoever keeps its rows drops them.
@@ -46,6 +56,7 @@ impl TypeState {
         let Some(index) = self.find(id) else { return };
         // What was said of it is dropped by its name; only the fleet has to be told.
         let mut unsaid = Said::default();
+        self.release(index, out);
         self.assets[index].retire(&self.era.plan, names.get(id), &mut unsaid, out);
         // The place stays, for the next asset that is new.
         self.assets[index] = Asset::vacant();
@@ -67,10 +78,10 @@ impl Asset {
             .map(|window| kept(window).map_or_else(Default::default, |i| self.windows[i].clone()))
             .collect();
         let fresh = Self::new(self.id, &new.plan);
-        for (latest, empty) in
-            [(&mut self.latest, &fresh.latest), (&mut self.base_latest, &fresh.base_latest)]
-        {
-            let was = std::mem::replace(latest, empty.clone());
+        let anchors = self.anchors.iter_mut().map(|anchor| &mut anchor.latest);
+        let both = [&mut self.latest, &mut self.base_latest];
+        for latest in both.into_iter().chain(anchors) {
+            let was = std::mem::replace(latest, fresh.latest.clone());
             for slot in 0..new.plan.layout.slots.len() {
                 if let Some(from) = old.slot_of(new, slot) {
                     latest[3 * slot..3 * slot + 3].copy_from_slice(&was[3 * from..3 * from + 3]);

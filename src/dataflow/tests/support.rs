@@ -63,6 +63,7 @@ pub fn frame(epoch: u64) -> Frame {
         batches: Vec::new(),
         dead_letters: Vec::new(),
         edits: Vec::new(),
+        pages: Vec::new(),
     }
 }
 
@@ -150,6 +151,8 @@ pub fn consolidated(outputs: &[Output]) -> BTreeMap<u64, BTreeMap<String, i64>> 
                 let rows: Vec<_> = rows.iter().map(|row| (row, 1)).collect();
                 add(into, "edit", &rows);
             }
+            // How far paging is depends on when pages come.
+            Change::Wanted(_) | Change::Paged(_) => {}
             Change::Documents(list) => add(into, "document", list),
             Change::DeadLetters(list) => {
                 let list: Vec<_> = list.iter().map(|letter| (letter, 1)).collect();

@@ -1,7 +1,7 @@
 //! What goes into the committer and what comes back.
 
 use crate::model::{
-    Batch, DeadLetter, Document, Edit, Epoch, Kind, METRICS_FROM, NewDocument, Timestamp,
+    Batch, DeadLetter, Document, Edit, Epoch, Kind, METRICS_FROM, NewDocument, Page, Timestamp,
 };
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType as Arrow;
@@ -19,6 +19,8 @@ pub struct Submission {
     pub dead_letters: Vec<DeadLetter>,
     /// Deletions and corrections of accepted points, in this order.
     pub edits: Vec<Edit>,
+    /// Archived points of assets that late ones wait for.
+    pub pages: Vec<Page>,
     /// Number of message ordinals that are used.
     pub messages: u32,
     /// The clock of the source, when it is not the wall clock: a replay's recording time.
@@ -136,7 +138,8 @@ impl Submission {
         });
         let batches = self.batches.iter().map(batch_bytes);
         let edits = self.edits.iter().map(Edit::bytes);
-        documents.chain(letters).chain(batches).chain(edits).sum()
+        let pages = self.pages.iter().map(|page| 64 + page.request.key.len());
+        documents.chain(letters).chain(batches).chain(edits).chain(pages).sum()
     }
 
     /// Whether every row belongs to one of the submission's messages.

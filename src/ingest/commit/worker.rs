@@ -196,7 +196,7 @@ impl Worker {
     fn commit(&mut self, group: Vec<Pending>) {
         let ticking = group.is_empty() || self.marked;
         let mut documents = std::mem::take(&mut self.owed);
-        let (mut dead_letters, mut edits) = (Vec::new(), Vec::new());
+        let (mut dead_letters, mut edits, mut pages) = (Vec::new(), Vec::new(), Vec::new());
         let mut merge = Merge::default();
         let mut parts = Vec::with_capacity(group.len());
         let mut messages = 0;
@@ -212,12 +212,13 @@ impl Worker {
                 continue;
             }
             content |= !submission.batches.is_empty() || !submission.dead_letters.is_empty();
-            content |= !submission.edits.is_empty();
+            content |= !submission.edits.is_empty() || !submission.pages.is_empty();
             for batch in submission.batches {
                 merge.push(batch, messages);
             }
             dead_letters.extend(submission.dead_letters);
             edits.extend(submission.edits);
+            pages.extend(submission.pages);
             parts.push(Part { answer, _permit: permit, result: Ok(messages) });
             messages += submission.messages;
         }
@@ -234,7 +235,7 @@ impl Worker {
                 return;
             }
         };
-        let frame = Frame { epoch, tick, documents, batches, edits, dead_letters };
+        let frame = Frame { epoch, tick, documents, batches, edits, pages, dead_letters };
         let begin = Instant::now();
         let written = self.log.append(&frame).and_then(|()| self.log.sync());
         metrics::histogram!(COMMIT_SECONDS).record(begin.elapsed());

@@ -9,8 +9,8 @@ mod round_trip;
 use super::{Error, Log, Options, Recovery, read};
 use crate::base::fs::{Fs, MemFs};
 use crate::model::{
-    Action, Batch, Corrected, DataType, DeadLetter, Document, Edit, Epoch, Frame, Kind, Quality,
-    Reason, Timestamp, TypeId, Value,
+    Action, Batch, Corrected, DataType, DeadLetter, Document, Edit, Epoch, Frame, Kind, Page,
+    PageContent, PageRequest, Quality, Reason, Timestamp, TypeId, Value,
 };
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -156,6 +156,17 @@ impl Random {
         }
     }
 
+    fn page(&mut self) -> Page {
+        let (asset, asset_type) = (self.next() as u32, TypeId(self.next() as u32));
+        let (key, from, to) = (self.text(), self.next() as i64, self.next() as i64);
+        let many = self.below(2) == 0;
+        Page {
+            request: PageRequest { asset, asset_type, key, from, to },
+            after: Epoch(self.next()),
+            content: if many { PageContent::TooMany } else { PageContent::Unread },
+        }
+    }
+
     fn frame(&mut self, epoch: u64) -> Frame {
         Frame {
             epoch: Epoch(epoch),
@@ -164,6 +175,7 @@ impl Random {
             batches: (0..self.below(3)).map(|_| self.batch()).collect(),
             dead_letters: (0..self.below(3)).map(|_| self.dead_letter()).collect(),
             edits: (0..self.below(3)).map(|_| self.edit()).collect(),
+            pages: (0..self.below(3)).map(|_| self.page()).collect(),
         }
     }
 

@@ -59,6 +59,7 @@ impl Model {
             batches: Vec::new(),
             dead_letters: Vec::new(),
             edits: Vec::new(),
+            pages: Vec::new(),
         };
         match self.random.below(8) {
             0 => {}

@@ -86,8 +86,14 @@ fn frames_that_are_too_large_are_refused_and_leave_no_trace() {
     let mut frame = Random(3).frame(1);
     frame.dead_letters = vec![DeadLetter { raw: vec![7; 3_000].into(), ..Random(3).dead_letter() }];
     assert!(matches!(log.append(&frame), Err(Error::TooLarge { limit: 2_000, .. })));
-    let empty =
-        Frame { documents: vec![], batches: vec![], dead_letters: vec![], edits: vec![], ..frame };
+    let empty = Frame {
+        documents: vec![],
+        batches: vec![],
+        dead_letters: vec![],
+        edits: vec![],
+        pages: vec![],
+        ..frame
+    };
     log.append(&empty).unwrap();
     log.sync().unwrap();
     assert_eq!(frames_of(&fs), [empty]);

@@ -13,11 +13,8 @@
 //! when they were written.
 //!
 //! What telemetry cannot tell, the comparison leaves open: whether a settled window was revised
-//! since. Nor can it tell when a point came first: which ones were too late is reckoned from the
-//! epochs of the newest values, by the versions in force now. It is wrong where a point that counts
-//! was replaced too late, where the newest point was corrected after a late one had come, and where
-//! a version with another horizon took the place of the one of then. Telemetry of before an asset
-//! was removed is not that of the asset which has its key now. Views that are no function of telemetry (dead letters, the catalog) are not looked at.
+//! since. Telemetry of before an asset was removed is not that of the asset which has its key now.
+//! Views that are no function of telemetry (dead letters, the catalog) are not looked at.
 
 mod cell;
 mod shapes;

@@ -1,20 +1,16 @@
 //! Reads telemetry back.
 
 use super::plant::Plant;
-use super::points::{Accepted, drop_late};
+use super::points::Accepted;
 use crate::model::{Epoch, Quality};
 use crate::query::error::Error;
 use crate::query::telemetry;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
-use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::prelude::{Expr, SessionContext, col, lit};
 use futures::StreamExt;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-
-/// The table of all points that came, also of those that do not count any more.
-pub(super) const ALL: &str = "all_telemetry";
 
 /// Reads telemetry back.
 pub(super) struct Reader {
@@ -22,23 +18,19 @@ pub(super) struct Reader {
     pub plant: Plant,
     /// How many points were read.
     pub points: u64,
-    /// Points that count in no view, by asset.
-    pub late: BTreeMap<String, usize>,
     metrics: HashSet<Arc<str>>,
     /// The epochs from which telemetry is of the assets that are there now.
     since: HashMap<Arc<str>, Epoch>,
 }
 
 impl Reader {
-    /// `context` has the table, and [`ALL`] where some points do not count. `removed` are the
-    /// epochs at which assets were removed last.
+    /// `context` has the table. `removed` are the epochs at which assets were removed last.
     pub(super) fn new(
         context: SessionContext,
         plant: Plant,
         removed: HashMap<Arc<str>, Epoch>,
     ) -> Self {
-        let (late, metrics) = (BTreeMap::new(), HashSet::new());
-        Self { context, plant, points: 0, late, metrics, since: removed }
+        Self { context, plant, points: 0, metrics: HashSet::new(), since: removed }
     }
 
     /// All assets with telemetry, in order.
@@ -53,7 +45,7 @@ impl Reader {
         Ok(assets)
     }
 
-    /// The points of some assets that count in views.
+    /// The points of some assets.
     pub(super) async fn read(
         &mut self,
         assets: &[String],
@@ -63,7 +55,7 @@ impl Reader {
             return Ok(BTreeMap::new());
         };
         let list: Vec<Expr> = assets.iter().map(|asset| lit(asset.as_str())).collect();
-        let among = col("asset").in_list(list.clone(), false);
+        let among = col("asset").in_list(list, false);
         // The range prunes files by their statistics, which a long list does not.
         let range = col("asset").between(lit(first.as_str()), lit(last.as_str()));
         let frame = self.context.table(telemetry::NAME).await.map_err(failed)?;
@@ -73,42 +65,7 @@ impl Reader {
         while let Some(batch) = stream.next().await {
             self.take(&batch.map_err(failed)?, &mut of_assets);
         }
-        let nothing = BTreeMap::new();
-        let newest = self.newest(&list).await?;
-        for (asset, points) in &mut of_assets {
-            if let Some(history) = self.plant.history(asset) {
-                let late = drop_late(points, newest.get(asset).unwrap_or(&nothing), history);
-                if late > 0 {
-                    self.late.insert(asset.clone(), late);
-                }
-            }
-        }
         Ok(of_assets)
-    }
-
-    /// The newest event time of each epoch of some assets, by asset, where some points do not count.
-    async fn newest(&self, assets: &[Expr]) -> Result<BTreeMap<String, BTreeMap<u64, i64>>, Error> {
-        let failed = |error| Error::from_datafusion(&error);
-        let mut newest: BTreeMap<String, BTreeMap<u64, i64>> = BTreeMap::new();
-        if !self.context.table_exist(ALL).map_err(failed)? {
-            return Ok(newest);
-        }
-        let frame = self.context.table(ALL).await.map_err(failed)?;
-        let among = col("asset").in_list(assets.to_vec(), false);
-        let last = max(col("event_time"));
-        let frame = frame.filter(among).map_err(failed)?;
-        let frame =
-            frame.aggregate(vec![col("asset"), col("epoch")], vec![last]).map_err(failed)?;
-        for batch in frame.collect().await.map_err(failed)? {
-            let names = batch.column(0).as_string::<i32>();
-            let epochs = batch.column(1).as_primitive::<UInt64Type>();
-            let times = batch.column(2).as_primitive::<TimestampMicrosecondType>();
-            for i in 0..batch.num_rows() {
-                let of_asset = newest.entry(names.value(i).into()).or_default();
-                of_asset.insert(epochs.value(i), times.value(i));
-            }
-        }
-        Ok(newest)
     }
 
     fn take(&mut self, batch: &RecordBatch, of_assets: &mut BTreeMap<String, Vec<Accepted>>) {
@@ -129,7 +86,6 @@ impl Reader {
                 continue;
             }
             let accepted = Accepted {
-                epoch,
                 event_time: times.value(i),
                 metric: self.metric(metrics.value(i)),
                 number: values.is_valid(i).then(|| values.value(i)),

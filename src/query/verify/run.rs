@@ -3,7 +3,7 @@
 use super::compare::Side;
 use super::fleet::{FLEET, fleet};
 use super::plant::Plant;
-use super::read::{ALL, Reader};
+use super::read::Reader;
 use super::recompute::recompute;
 use super::report::{Finding, Report};
 use super::shapes::SHAPES;
@@ -48,10 +48,6 @@ pub(in crate::query) async fn verify(
     }
     let context = session::empty(env, limits)?;
     session::register(&context, telemetry::NAME, Arc::new(telemetry::table(&snapshot)?))?;
-    if snapshot.hides() {
-        let all = telemetry::table(&snapshot.with_hidden())?;
-        session::register(&context, ALL, Arc::new(all))?;
-    }
     for asset in plant.unreadable() {
         for side in sides.iter_mut().flatten().flatten() {
             side.skip(asset);
@@ -86,14 +82,6 @@ pub(in crate::query) async fn verify(
             views.push((name.to_string(), finding));
         }
     }
-    let (points, mut notes) = (reader.points, reader.plant.notes);
-    let late: usize = reader.late.values().sum();
-    if late > 0 {
-        notes.push(format!(
-            "{late} points of {} assets came beyond the hot horizon and count in no view; where \
-             one replaced a point that views still hold, rows differ.",
-            reader.late.len()
-        ));
-    }
+    let (points, notes) = (reader.points, reader.plant.notes);
     Ok(Report { epoch, points, views, notes })
 }

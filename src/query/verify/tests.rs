@@ -5,10 +5,10 @@ use super::level::{State, Stay, Watch};
 use super::{Finding, Report, event};
 use crate::catalog::asset_type::{EventRule, Levels, RuleKind};
 use crate::dataflow::asset::{Changes, Names, Plan, TypeState};
-use crate::historian::{Historian, Options};
+use crate::historian::{Ask, Historian, Options};
 use crate::model::{
-    Change, Document, Epoch, FleetHealthRow, FleetThresholdRow, Kind, Rows, Timestamp, TypeId,
-    Value,
+    Change, Document, Epoch, FleetHealthRow, FleetThresholdRow, Kind, Page, PageContent,
+    PageRequest, Rows, Timestamp, TypeId, Value,
 };
 use crate::query::{Contents, Limits, NoSystemTables, Query, ViewSource};
 use crate::views::{Filter, Snapshot, Views};
@@ -161,16 +161,31 @@ impl Street {
         self.epoch += 1;
         let epoch = Epoch(self.epoch);
         let mut list = self.fleet(&changes);
+        let mut wanted = Vec::new();
         for change in changes.list {
             match change {
                 Change::Telemetry(rows) => self.historian.accept(epoch, rows).unwrap(),
                 Change::Superseded(keys) => self.historian.superseded(epoch, &keys).unwrap(),
                 Change::Deleted(keys) => self.historian.deleted(epoch, &keys).unwrap(),
+                Change::Wanted(requests) => wanted.extend(requests),
                 other => list.push(other),
             }
         }
         self.historian.close_epoch(epoch, Timestamp(0));
         self.views.apply(epoch, list);
+        wanted.into_iter().for_each(|request| self.bring(request));
+    }
+
+    /// Brings back what an asset wants.
+    fn bring(&mut self, request: PageRequest) {
+        let PageRequest { key, from, to, .. } = request.clone();
+        let ask = Ask { asset: key, from, to, after: Epoch(0) };
+        let found = self.historian.history(&[ask], Epoch(self.epoch), usize::MAX).unwrap();
+        let content = PageContent::Points(Arc::new(found.into_iter().next().flatten().unwrap()));
+        let page = Page { request, after: Epoch(0), content };
+        let mut changes = Changes::default();
+        self.state.page(&page, &self.names, &mut changes);
+        self.close(changes);
     }
 
     /// What the fleet's reductions would say.
@@ -215,7 +230,7 @@ impl Street {
         self.query.verify(self.documents.clone()).await.unwrap()
     }
 
-    /// Random rows: in order, late, twice, corrected, bad, and too late for the views.
+    /// Random rows: in order, late, twice, corrected, bad, and from long before.
     fn random(seed: u64) -> Self {
         let mut random = Random(seed);
         let mut street = Self::new();
@@ -227,8 +242,9 @@ impl Street {
                 push(&mut rows, random.below(ASSETS) as u32, START + time * SECOND, &mut random);
             }
             if epoch > 30 && random.below(5) == 0 {
-                // Behind every other row by more than the horizon; no key comes twice.
-                let time = START - (20_000 - epoch) * SECOND;
+                // Behind every other row by more than the horizon, or among those that are gone.
+                let back = [20_000 - epoch, -(random.below(3_000) as i64)];
+                let time = START - back[random.below(2) as usize] * SECOND;
                 push(&mut rows, random.below(ASSETS) as u32, time, &mut random);
             }
             street.feed(&rows);

@@ -159,7 +159,7 @@ impl Plant {
                     Err(error) => panic!("{error}"),
                 }
             }
-            What::TooLate(messages) => {
+            What::LongAgo(messages) => {
                 messages.iter().for_each(|one| self.send(std::slice::from_ref(one), tick));
             }
             What::Telemetry(messages) => {

@@ -1,12 +1,11 @@
 //! The great oracle: random stories of a plant, told to the whole engine below its doors.
 //!
-//! Points come late, too late, twice, corrected, bad and not at all; documents change, assets go and
+//! Points come late, long after their time, twice, corrected, bad and not at all; documents change, assets go and
 //! come back. However a story is cut into frames, however many workers there are and wherever the
 //! program is stopped or killed and started again, every view is what telemetry gives by another
 //! path, and is the same.
 //!
-//! What no story has: points that come too late and replace others, or before which the newest one
-//! is corrected; a version without a metric and one that has it again since a time before; versions
+//! What no story has: a version without a metric and one that has it again since a time before; versions
 //! that hold since a time further back than the shortest horizon.
 
 mod documents;

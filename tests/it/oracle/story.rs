@@ -9,9 +9,8 @@ const START: i64 = 1_699_999_800;
 /// Pumps with a box of their own, and probes that are put here and there.
 const PUMPS: u64 = 4;
 const PROBES: u64 = 2;
-/// Rows that may become visible together or one after the other lie within the shortest horizon:
-/// which of them come too late does not depend on it.
-const LATE_SECONDS: u64 = 200;
+/// How late messages are as a rule: more than the shortest horizon, less than the longest.
+const LATE_SECONDS: u64 = 1_500;
 
 /// What happens at one moment of the source's clock.
 #[derive(Clone, Debug)]
@@ -25,8 +24,8 @@ pub struct Step {
 pub enum What {
     /// Messages in the order of their arrival. Where frames end among them does not matter.
     Telemetry(Vec<Value>),
-    /// A message of now, and then, behind it, one that comes too late.
-    TooLate([Value; 2]),
+    /// A message of now, and then, behind it, one from long before.
+    LongAgo([Value; 2]),
     /// A document that is published or deleted; the catalog may refuse it.
     Document(NewDocument),
     /// Time passes and nothing comes.
@@ -87,7 +86,7 @@ impl Author {
         self.now += self.random.below(60) as i64;
         match self.random.below(100) {
             0..73 => self.telemetry(),
-            73..76 => self.too_late(),
+            73..76 => self.long_ago(),
             76..80 => {
                 self.now += self.random.below(1_800) as i64;
                 self.tell(What::Silence);
@@ -121,18 +120,21 @@ impl Author {
         self.tell(What::Telemetry(messages));
     }
 
-    /// A message from so long ago that it is too late by every version of the documents.
-    ///
-    /// Nothing has its time but it, so that nothing is replaced too late, and nothing has the time
-    /// of the one before it: telemetry knows when that came, as it is not corrected.
-    fn too_late(&mut self) {
+    /// A message from so long ago that its rows are forgotten by every version of the documents, if
+    /// there are any; it may take the place of one.
+    fn long_ago(&mut self) {
         let device = format!("PUMP-{}", self.random.below(PUMPS));
-        let long_ago = self.now - 4_000 - self.random.below(30_000) as i64;
+        let long_ago = match self.sent.len() as u64 {
+            many if many > 0 && self.random.one_in(2) => {
+                self.sent[self.random.below(many) as usize].1
+            }
+            _ => self.now - 4_000 - self.random.below(200_000) as i64,
+        };
         let (one, two) = (self.metrics(), self.metrics());
         let at = |time: i64, metrics: Value| json!({"deviceId": device, "timestamp": time, "metrics": metrics});
-        let messages = [at(self.now / 5 * 5 + 2, one), at(long_ago / 5 * 5 + 1, two)];
+        let messages = [at(self.now / 5 * 5, one), at(long_ago / 5 * 5, two)];
         self.now += 5;
-        self.tell(What::TooLate(messages));
+        self.tell(What::LongAgo(messages));
     }
 
     fn message(&mut self) -> Value {

@@ -170,22 +170,3 @@ async fn a_value_of_another_type_is_no_correction() {
     let report = street.verify().await;
     assert!(report.is_equal(), "{report}");
 }
-
-#[tokio::test]
-async fn what_came_too_late_for_a_point_that_is_deleted_came_too_late() {
-    let mut street = Street::new();
-    let mut random = Random(2);
-    for second in [0, 20_000, 11_000, 19_000] {
-        let mut rows = Rows::new(TYPE, 5);
-        push(&mut rows, 0, START + second * SECOND, &mut random);
-        rows.fresh.fill(31);
-        street.feed(&rows);
-    }
-    let range = (START + 20_000 * SECOND, START + 20_001 * SECOND);
-    assert_eq!(street.delete(0, &METRICS, range), Ok(5));
-    for _ in 0..2 {
-        let report = street.verify().await;
-        assert!(report.is_equal() && report.notes.len() == 1, "{report}");
-        street.historian.flush().unwrap();
-    }
-}

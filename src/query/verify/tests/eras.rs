@@ -5,7 +5,7 @@ use super::SECOND;
 use crate::model::Quality;
 use crate::query::verify::cell::Cell;
 use crate::query::verify::history::History;
-use crate::query::verify::points::{Accepted, drop_late};
+use crate::query::verify::points::Accepted;
 use crate::query::verify::recompute::recompute;
 use crate::query::verify::rules::Rules;
 use crate::query::verify::shapes::SHAPES;
@@ -31,9 +31,8 @@ fn history(versions: &[Version<'_>]) -> History {
     history.unwrap()
 }
 
-fn point(epoch: u64, time: i64, metric: &str, value: f64) -> Accepted {
+fn point(time: i64, metric: &str, value: f64) -> Accepted {
     Accepted {
-        epoch,
         event_time: time * SECOND,
         metric: metric.into(),
         number: Some(value),
@@ -56,7 +55,7 @@ fn rows(
     clock: i64,
     view: &str,
 ) -> Vec<String> {
-    let points = points.iter().map(|(time, metric, value)| point(1, *time, metric, *value));
+    let points = points.iter().map(|(time, metric, value)| point(*time, metric, *value));
     let views = recompute(&history(versions), "p", points.collect(), clock * SECOND);
     let at = SHAPES.iter().position(|(name, _)| *name == view).unwrap();
     let show_row = |row: &Vec<Cell>| row[1..].iter().map(show).collect::<Vec<_>>().join(" ");
@@ -501,25 +500,6 @@ fn errors_are_those_of_all_rows() {
     let at: Vec<String> =
         errors.iter().map(|row| row.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(at, ["odd 100s", "odd 10s", "odd 30s"]);
-}
-
-#[test]
-fn a_point_is_late_by_the_version_in_force_at_the_newest_one() {
-    let horizon = |minutes: i64| format!(r#"{TEMP}, "time": {{"hot_horizon": "PT{minutes}M"}}"#);
-    let (short, long) = (horizon(1), horizon(10));
-    let history = history(&[(NEVER, &short), (100, &long)]);
-    let check = |points: &[(u64, i64)], left: &[i64]| {
-        let mut points: Vec<Accepted> =
-            points.iter().map(|(epoch, time)| point(*epoch, *time, "other", 1.0)).collect();
-        let late = points.len() - left.len();
-        assert_eq!(drop_late(&mut points, &std::collections::BTreeMap::new(), &history), late);
-        let times: Vec<i64> = points.iter().map(|point| point.event_time / SECOND).collect();
-        assert_eq!(times, left);
-    };
-    check(&[(1, 99), (2, 39), (2, 38)], &[99, 39]);
-    check(&[(1, 100), (2, 39), (2, 38), (3, -500), (4, -501)], &[100, 39, 38, -500]);
-    // Points of one epoch come together.
-    check(&[(1, 99), (1, -900), (2, 100), (2, 38)], &[99, -900, 100]);
 }
 
 #[test]

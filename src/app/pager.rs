@@ -1,0 +1,251 @@
+//! Brings archived points back for assets to which points came that belong before what is in memory.
+//!
+//! ```text
+//!  hub: wanted --> Paging --> thread: reads the archive --> committer --> log --> dataflow
+//!       ^                                                                            |
+//!       '-------------------------------- paged -------------------------------------'
+//! ```
+//!
+//! What a page brings follows from the log: the log holds which points were asked for, and a replay
+//! reads them as they were then.
+
+use crate::base::backoff::Backoff;
+use crate::historian::{Ask, Historian};
+use crate::ingest::commit::{CommitError, Committer, Submission};
+use crate::model::{Epoch, Frame, Page, PageContent, PagePoints, PageRequest};
+use crate::views::Views;
+use anyhow::{Context, anyhow};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tracing::{error, warn};
+
+/// Counter: pages that were brought.
+pub const PAGES: &str = "millstream_pages_total";
+/// Histogram: seconds from reading pages to their being visible.
+pub const SECONDS: &str = "millstream_page_seconds";
+/// Counter: reads of the archive for pages that failed.
+pub const FAILURES: &str = "millstream_page_failures_total";
+
+/// Assets that get their pages at one epoch.
+const ASSETS_AT_ONCE: usize = 16;
+/// Points of a page that comes with others.
+const POINTS_AT_ONCE: usize = 200_000;
+/// Points of a page. Points that would need more count in no view.
+const POINTS_MAX: usize = 8_000_000;
+
+/// What assets wait for.
+#[derive(Default)]
+pub struct Paging {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: BTreeMap<u32, Wanted>,
+    /// Requests so far.
+    count: u64,
+    stopping: bool,
+    /// Why the last attempt failed; empty when it did not.
+    failure: String,
+}
+
+/// A request, and the how-manieth it is.
+#[derive(Clone)]
+struct Wanted {
+    number: u64,
+    request: PageRequest,
+}
+
+/// The thread that brings pages. It ends when this is dropped.
+pub struct Pager {
+    paging: Arc<Paging>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Whom the thread needs.
+pub struct Rooms {
+    pub paging: Arc<Paging>,
+    pub historian: Arc<Historian>,
+    pub views: Views,
+    pub committer: Committer,
+}
+
+impl Paging {
+    /// Assets wait for these; a request takes the place of the asset's one before.
+    pub fn want(&self, requests: Vec<PageRequest>) {
+        let mut state = self.lock();
+        for request in requests {
+            state.count += 1;
+            let number = state.count;
+            state.wanted.insert(request.asset, Wanted { number, request });
+        }
+        self.changed.notify_all();
+    }
+
+    /// Assets wait no more.
+    pub fn settled(&self, assets: &[u32]) {
+        let mut state = self.lock();
+        assets.iter().for_each(|asset| drop(state.wanted.remove(asset)));
+        self.changed.notify_all();
+    }
+
+    /// How many assets wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().wanted.len()
+    }
+
+    /// Returns when nobody waits any more. Fails when pages cannot be brought.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        let mut state = self.lock();
+        while !state.wanted.is_empty() {
+            if state.stopping {
+                return Err(anyhow!("the engine is stopping"));
+            }
+            if !state.failure.is_empty() {
+                let reason = state.failure.clone();
+                return Err(anyhow!(reason).context("late points wait for archived ones"));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Some of the requests, when there are any; `None` when it is time to stop.
+    fn next(&self) -> Option<Vec<Wanted>> {
+        let mut state = self.lock();
+        while !state.stopping && state.wanted.is_empty() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let some = state.wanted.values().take(ASSETS_AT_ONCE).cloned().collect();
+        (!state.stopping).then_some(some)
+    }
+
+    /// Waits for some time; false when it is time to stop.
+    fn sleep(&self, pause: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), pause, |state| !state.stopping);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.stopping
+    }
+}
+
+impl Pager {
+    /// Starts the thread.
+    pub fn start(rooms: Rooms) -> std::io::Result<Self> {
+        let paging = Arc::clone(&rooms.paging);
+        let thread = std::thread::Builder::new().name("pager".into());
+        let thread = thread.spawn(move || rooms.run())?;
+        Ok(Self { paging, thread: Some(thread) })
+    }
+}
+
+impl Drop for Pager {
+    /// Brings no more pages, and waits for those that are on their way.
+    fn drop(&mut self) {
+        self.paging.lock().stopping = true;
+        self.paging.changed.notify_all();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            error!("the thread that brings archived points back panicked");
+        }
+    }
+}
+
+impl Rooms {
+    fn run(self) {
+        let mut backoff = Backoff::new("pages");
+        while let Some(wanted) = self.paging.next() {
+            let begin = Instant::now();
+            match self.bring(wanted) {
+                Ok(count) => {
+                    backoff.reset();
+                    self.paging.lock().failure.clear();
+                    metrics::counter!(PAGES).increment(count as u64);
+                    metrics::histogram!(SECONDS).record(begin.elapsed());
+                }
+                Err(failure) => {
+                    let over = failure.downcast_ref::<CommitError>();
+                    if matches!(over, Some(CommitError::Closed | CommitError::Poisoned(_))) {
+                        return;
+                    }
+                    let failure = format!("{failure:#}");
+                    warn!(failure, "archived points not brought back; trying again");
+                    metrics::counter!(FAILURES).increment(1);
+                    self.paging.lock().failure = failure;
+                    self.paging.changed.notify_all();
+                    if !self.paging.sleep(backoff.wait()) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the pages of some requests and has them take effect.
+    fn bring(&self, wanted: Vec<Wanted>) -> anyhow::Result<usize> {
+        let as_of = self.historian.epoch();
+        let after = |request: &PageRequest| self.views.begun_after(&request.key);
+        let pages = wanted.iter().map(|Wanted { request, .. }| Page {
+            request: request.clone(),
+            after: after(request),
+            content: PageContent::Unread,
+        });
+        let mut pages: Vec<Page> = pages.collect();
+        fill(&mut pages, &self.historian, as_of)?;
+        let submission = Submission { pages, ..Submission::default() };
+        let committed = self.committer.submit_blocking(submission)?;
+        while self.views.epoch() < committed.epoch {
+            if !self.paging.sleep(Duration::from_millis(1)) {
+                return Ok(0);
+            }
+        }
+        // What was brought must not be asked for again and again.
+        let mut state = self.paging.lock();
+        state.wanted.retain(|asset, now| {
+            let stuck = wanted.iter().any(|asked| asked.number == now.number);
+            if stuck {
+                let PageRequest { from, to, .. } = now.request;
+                error!(asset, from, to, "archived points that were brought back had no effect");
+            }
+            !stuck
+        });
+        drop(state);
+        self.paging.changed.notify_all();
+        Ok(wanted.len())
+    }
+}
+
+/// Reads what the pages of a frame of the log bring, as it was after the frame before it.
+pub fn refill(frame: &mut Frame, historian: &Historian, as_of: Epoch) -> anyhow::Result<()> {
+    fill(&mut frame.pages, historian, as_of)
+}
+
+/// Gives pages that were not read their points.
+fn fill(pages: &mut [Page], historian: &Historian, as_of: Epoch) -> anyhow::Result<()> {
+    let unread = |page: &&mut Page| page.content == PageContent::Unread;
+    let mut unread: Vec<&mut Page> = pages.iter_mut().filter(unread).collect();
+    let ask = |page: &Page| {
+        let PageRequest { key, from, to, .. } = &page.request;
+        Ask { asset: Arc::clone(key), from: *from, to: *to, after: page.after }
+    };
+    let asks: Vec<Ask> = unread.iter().map(|page| ask(page)).collect();
+    let what = "read archived points that late ones need";
+    let found = historian.history(&asks, as_of, POINTS_AT_ONCE).context(what)?;
+    let found: Vec<Option<PagePoints>> = found;
+    for ((page, ask), found) in unread.iter_mut().zip(&asks).zip(found) {
+        let found = match found {
+            Some(found) => Some(found),
+            None => {
+                let all = historian.history(std::slice::from_ref(ask), as_of, POINTS_MAX);
+                all.context(what)?.pop().flatten()
+            }
+        };
+        page.content =
+            found.map_or(PageContent::TooMany, |found| PageContent::Points(Arc::new(found)));
+    }
+    Ok(())
+}

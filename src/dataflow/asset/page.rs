@@ -1,0 +1,113 @@
+//! Brings back what an asset has forgotten, lets late points take effect on it, and lets it go again.
+//!
+//! The rows of the archive come before those that are here, by the road on which rows come again;
+//! what is said of them on that road was said long ago and nobody hears it. From then on the late
+//! points are like any others.
+
+use super::assess::TypeState;
+use super::changes::{Changes, Names};
+use super::era::{Era, Segment};
+use super::rebuild::cut;
+use super::row::NEVER;
+use super::series::Series;
+use super::single::Asset;
+use super::tables::{Said, Tables};
+use crate::model::{Change, DataType, Page, PageContent, PagePoints, Quality, Symbol};
+use std::sync::Arc;
+
+impl TypeState {
+    /// Lets the points that wait for a page take effect. A page that nobody waits for changes
+    /// nothing.
+    ///
+    /// Like rows, it comes after [`TypeState::save_touched`].
+    pub fn page(&mut self, page: &Page, names: &Names, out: &mut Changes) {
+        let Some(index) = self.find(page.request.asset) else { return };
+        let wanted = self.assets[index].parked.as_ref().and_then(|parked| parked.wanted);
+        if wanted != Some((page.request.from, page.request.to)) {
+            return;
+        }
+        let points = match &page.content {
+            PageContent::Points(points) => points,
+            PageContent::TooMany => return self.release(index, out),
+            PageContent::Unread => return,
+        };
+        self.page_in(index, page.request.from, points, names);
+        let Some(parked) = self.assets[index].parked.take() else { return };
+        let asset = &mut self.assets[index];
+        (asset.limit, asset.opened) = (NEVER, true);
+        self.opened.push(index as u32);
+        self.apply(parked.rows, names, out);
+        let era = Arc::clone(&self.era);
+        let (asset, series) = (&mut self.assets[index], &mut self.series[index]);
+        asset.forget_now(&era, series);
+        series.shrink(&era.plan.rows);
+        out.list.push(Change::Paged(vec![page.request.asset]));
+    }
+
+    /// Puts archived points from an anchor on before the rows that are here.
+    fn page_in(&mut self, index: usize, from: i64, points: &PagePoints, names: &Names) {
+        let era = Arc::clone(&self.era);
+        let (mut tables, mut said, mut out) =
+            (Tables::new(&era.plan, 1), Said::default(), Changes::default());
+        let name = Arc::clone(names.get(self.assets[index].id));
+        let mut rows = self.history(points);
+        let asset = &mut self.assets[index];
+        let anchor = asset.anchor_before(from).cloned();
+        let anchor = anchor.filter(|anchor| anchor.day == from);
+        asset.anchors.retain(|anchor| anchor.day <= from);
+        asset.base_latest = match &anchor {
+            Some(anchor) => anchor.latest.clone(),
+            None => Asset::new(asset.id, &era.plan).base_latest,
+        };
+        asset.events.clear();
+        asset.errors.clear();
+        asset.resting = None;
+        asset.windows.iter_mut().for_each(|windows| windows.unfold(from));
+        let mut segments = std::mem::take(&mut asset.past);
+        segments.push(Segment {
+            era: Arc::clone(&era),
+            series: std::mem::take(&mut self.series[index]),
+            log: std::mem::take(&mut asset.log),
+        });
+        rows.extend(cut(&mut segments, NEVER, &name, &mut said));
+        let before = anchor.iter().map(|anchor| anchor.segment()).collect();
+        self.come_again(index, (before, rows), from, names, (&mut tables, &mut said, &mut out));
+        debug_assert!(out.health.is_empty() && out.thresholds.is_empty(), "as it was: {out:?}");
+    }
+
+    /// Points as rows of the eras of their times, as far as these measure their metrics.
+    fn history(&self, points: &PagePoints) -> Vec<(Arc<Era>, Series)> {
+        let mut order: Vec<usize> = (0..points.len()).collect();
+        order.sort_unstable_by_key(|i| points.times[*i]);
+        let mut rows: Vec<(Arc<Era>, Series)> = Vec::new();
+        let mut slots: Vec<Option<(usize, DataType)>> = Vec::new();
+        for i in order {
+            let time = points.times[i];
+            let era = self.eras.iter().rfind(|era| era.from <= time).unwrap_or(&self.era);
+            if rows.last().is_none_or(|(last, _)| !Arc::ptr_eq(last, era)) {
+                let layout = &era.plan.layout;
+                let place = |name: &Arc<str>| {
+                    let slot = layout.position(name).filter(|slot| *slot < layout.measured)?;
+                    Some((slot, layout.slots[slot].data_type))
+                };
+                slots = points.names.iter().map(place).collect();
+                rows.push((Arc::clone(era), Series::default()));
+            }
+            let Some((era, series)) = rows.last_mut() else { continue };
+            let Some((slot, data_type)) = slots[points.metrics[i] as usize] else { continue };
+            let Some(word) = word(points, i, data_type) else { continue };
+            let (layout, quality) = (&era.plan.rows, Quality(points.quality[i]));
+            let (at, _) = series.row_at(layout, time);
+            layout.set_point(series.row_mut(layout, at), slot, word, quality);
+        }
+        rows
+    }
+}
+
+/// A point's value as the type that its metric has.
+fn word(points: &PagePoints, i: usize, to: DataType) -> Option<u64> {
+    match points.texts.get(i).and_then(|text| text.as_ref()) {
+        Some(text) => (to == DataType::String).then(|| u64::from(Symbol::of(text).0)),
+        None => to.read(DataType::Double, points.values[i].to_bits()),
+    }
+}

@@ -1,0 +1,172 @@
+//! Points that belong before the rows that are here: they wait until those are brought back.
+
+use super::assess::TypeState;
+use super::changes::{Changes, Names};
+use super::era::Era;
+use super::plan::Plan;
+use super::single::{Asset, slots};
+use super::tables::Arrivals;
+use crate::model::{
+    Change, DeadLetter, PageRequest, Reason, Rows, Timestamp, TypeId, Value, mask_words,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The ordinal of rows whose messages were answered before.
+const NO_MESSAGE: u32 = u32::MAX;
+
+/// Points of one asset that wait.
+#[derive(Serialize, Deserialize)]
+pub struct Parked {
+    /// The points, in the order of their arrival, in slots of the current version.
+    pub rows: Rows,
+    /// The first and the last event time of the rows that were asked for.
+    pub wanted: Option<(i64, i64)>,
+}
+
+impl Parked {
+    /// The bytes that they take.
+    pub fn bytes(&self) -> usize {
+        let rows = &self.rows;
+        let words = rows.words.capacity() + rows.fresh.capacity() + rows.times.capacity();
+        size_of::<Self>() + 8 * words + 4 * (rows.quality.capacity() + 3 * rows.assets.capacity())
+    }
+
+    /// The keys of the points.
+    fn keys(&self) -> Vec<(TypeId, u32, u32, i64)> {
+        let mut keys = Vec::new();
+        let Some(asset_type) = self.rows.asset_type else { return keys };
+        for i in 0..self.rows.len() {
+            let (asset, time) = (self.rows.assets[i], self.rows.times[i]);
+            slots(self.rows.fresh(i), |slot| keys.push((asset_type, asset, slot as u32, time)));
+        }
+        keys
+    }
+}
+
+impl TypeState {
+    /// Puts the points of row `i` aside until the rows of their time are here. Where these cannot
+    /// be looked at again, the points are kept in telemetry and count in no view.
+    pub(super) fn park(
+        &mut self,
+        index: usize,
+        i: usize,
+        mask: &mut [u64],
+        arrivals: &mut Arrivals,
+    ) {
+        let asset = &mut self.assets[index];
+        let rows = &arrivals.rows;
+        let (id, time) = (rows.assets[i], rows.times[i]);
+        if asset.reach(time).is_none() {
+            let too_late = mask.iter().map(|word| word.count_ones()).sum();
+            let plan = &self.era.plan;
+            let superseded = &mut arrivals.superseded;
+            slots(mask, |slot| superseded.push((plan.id, id, slot as u32, time)));
+            arrivals.row(i, mask, 0, too_late);
+            return;
+        }
+        let empty = || Parked { rows: Rows::new(self.era.plan.id, rows.slots), wanted: None };
+        let parked = asset.parked.get_or_insert_with(|| Box::new(empty()));
+        parked.rows.push_row(rows, i);
+        if let Some(message) = parked.rows.messages.last_mut() {
+            *message = NO_MESSAGE;
+        }
+        self.asking.push(index as u32);
+        arrivals.wait(i);
+    }
+
+    /// Asks for the rows that points wait for, when they were not asked for yet. Where they cannot
+    /// be looked at again any more, the points stop waiting.
+    pub(super) fn ask(&mut self, names: &Names, out: &mut Changes) {
+        let mut wanted = Vec::new();
+        for index in std::mem::take(&mut self.asking) {
+            let (asset, series) = (&mut self.assets[index as usize], &self.series[index as usize]);
+            let last = asset.floor(&self.era, series).saturating_sub(1);
+            let times = asset.parked.iter().flat_map(|parked| &parked.rows.times);
+            let Some(first) = times.min() else { continue };
+            let Some(from) = asset.reach(*first) else {
+                self.release(index as usize, out);
+                continue;
+            };
+            let Some(parked) = &mut asset.parked else { continue };
+            if parked.wanted != Some((from, last)) {
+                parked.wanted = Some((from, last));
+                wanted.extend(asset.request(&self.era.plan, names));
+            }
+        }
+        if !wanted.is_empty() {
+            out.list.push(Change::Wanted(wanted));
+        }
+    }
+
+    /// Gives up waiting: the points are kept in telemetry and count in no view.
+    pub(super) fn release(&mut self, index: usize, out: &mut Changes) {
+        let Some(parked) = self.assets[index].parked.take() else { return };
+        out.list.push(Change::Superseded(parked.keys()));
+        out.list.push(Change::Telemetry(parked.rows));
+        out.list.push(Change::Paged(vec![self.assets[index].id]));
+    }
+}
+
+impl Asset {
+    /// What the asset waits for.
+    pub fn request(&self, plan: &Plan, names: &Names) -> Option<PageRequest> {
+        let (from, to) = self.parked.as_ref()?.wanted?;
+        let key = Arc::clone(names.get(self.id));
+        Some(PageRequest { asset: self.id, asset_type: plan.id, key, from, to })
+    }
+
+    /// Lets the points that wait be of another version of the document, by name. Those of metrics
+    /// that it does not measure are told to be refused.
+    pub fn regard(&mut self, old: &Era, new: &Era, name: &Arc<str>, out: &mut Changes) {
+        let Some(parked) = &mut self.parked else { return };
+        parked.wanted = None;
+        let mut gone = Vec::new();
+        let was = std::mem::replace(&mut parked.rows, Rows::new(new.plan.id, new.plan.measured()));
+        let rows = &mut parked.rows;
+        for i in 0..was.len() {
+            let (fresh, at) = (rows.fresh.len(), rows.words.len());
+            rows.assets.push(was.assets[i]);
+            rows.devices.push(was.devices[i]);
+            rows.times.push(was.times[i]);
+            rows.messages.push(was.messages[i]);
+            rows.fresh.resize(fresh + mask_words(rows.slots), 0);
+            rows.words.resize(at + rows.slots, 0);
+            rows.quality.resize(at + rows.slots, 0);
+            slots(was.fresh(i), |slot| match new.adopt(old, slot, was.words(i)[slot]) {
+                Some((here, word)) => {
+                    rows.fresh[fresh + here / 64] |= 1 << (here % 64);
+                    rows.words[at + here] = word;
+                    rows.quality[at + here] = was.quality(i)[slot];
+                }
+                None => gone.push(unmeasured(old, (slot, was.words(i)[slot]), was.times[i], name)),
+            });
+        }
+        if !gone.is_empty() {
+            out.list.push(Change::DeadLetters(gone));
+        }
+    }
+}
+
+/// A point of a metric that is not measured any more.
+fn unmeasured(era: &Era, (slot, word): (usize, u64), time: i64, asset: &Arc<str>) -> DeadLetter {
+    let metric = &era.plan.layout.slots[slot];
+    let value = match metric.data_type.value(word) {
+        Value::Double(x) => x.into(),
+        Value::Integer(x) => x.into(),
+        Value::Bool(x) => x.into(),
+        Value::String(text) => serde_json::Value::from(&*text),
+    };
+    let time = Timestamp(time);
+    let raw = serde_json::json!({
+        "asset": **asset, "metric": metric.name, "time": time.to_string(), "value": value,
+    });
+    DeadLetter {
+        received_at: time,
+        source: "late".into(),
+        device: None,
+        reason: Reason::UnknownMetric,
+        detail: "a late point waited while its metric was taken out of the asset's type".into(),
+        raw: raw.to_string().into_bytes().into(),
+    }
+}
