@@ -13,11 +13,17 @@ use arrow::datatypes::{DataType as Arrow, TimestampMicrosecondType};
 use futures::StreamExt;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Points of one correction.
 const POINTS_MAX: usize = 100;
 /// Bytes of a reason, and of a user's name.
 const TEXT_BYTES: usize = 1000;
+
+/// How long an edit may wait for archived points before it is answered, and how often that is
+/// looked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The asset that an edit is about.
 struct Target {
@@ -120,13 +126,26 @@ impl RuntimeDoors {
         let submission = Submission { edits: vec![edit], ..Submission::default() };
         let committed = self.runtime().committer.submit(submission).await.map_err(refused)?;
         let views = &self.runtime().views;
-        views.wait_for(committed.epoch).await;
-        let rows = views.edit(received_at, &id);
+        let mut epoch = committed.epoch;
+        views.wait_for(epoch).await;
+        let mut rows = views.edit(received_at, &id);
+        let begun = Instant::now();
+        // It may wait for archived points.
+        while rows.is_empty() {
+            if begun.elapsed() > PATIENCE {
+                let detail = format!("the edit {id} is accepted and waits for archived points");
+                let error = DoorError::new(ErrorKind::Unavailable, detail);
+                return Err(error.hint("look for its id in the view corrections, do not repeat it"));
+            }
+            tokio::time::sleep(LOOK).await;
+            epoch = views.epoch();
+            rows = views.edit(received_at, &id);
+        }
         if let Some(refusal) = rows.iter().find_map(|row| row.refused.as_ref()) {
             return Err(told(refusal));
         }
         let points = rows.iter().map(|row| row.points).sum();
-        Ok(EditAnswer { id: id.to_string(), epoch: committed.epoch.0, points })
+        Ok(EditAnswer { id: id.to_string(), epoch: epoch.0, points })
     }
 
     fn catalog(&self) -> std::sync::RwLockReadGuard<'_, Catalog> {

@@ -317,7 +317,13 @@ impl Runtime {
     }
 
     /// Recounts from the log that every accepted point is in telemetry exactly once.
+    ///
+    /// What came late and waits for archived points is waited for.
     pub async fn conservation(&self) -> Result<query::Conservation, query::Error> {
+        let paging = Arc::clone(&self.paging);
+        let settled = tokio::task::spawn_blocking(move || paging.settle()).await;
+        let settled = settled.map_err(query::Error::failed)?;
+        settled.map_err(|error| query::Error::failed(format!("{error:#}")))?;
         self.query.conservation(Arc::clone(&self.frames)).await
     }
 

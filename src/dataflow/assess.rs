@@ -9,7 +9,7 @@ use super::memory::{ASSETS_AT_ONCE, Measured};
 use super::rows::{AssetRows, ByAsset, append, by_message};
 use crate::catalog::asset_type::AssetType;
 use crate::model::{
-    Action, Change, Document, Edit, EditRow, Epoch, ErrorRow, Page, Rows, Timestamp, TypeId,
+    Change, Document, Edit, EditRow, Epoch, ErrorRow, Page, Rows, Timestamp, TypeId,
 };
 use differential_dataflow::{AsCollection, VecCollection};
 use std::collections::BTreeMap;
@@ -380,7 +380,8 @@ impl Assessor {
         changes
     }
 
-    /// Carries out the edits of this worker's assets, and tells what became of each.
+    /// Carries out the edits of this worker's assets, and tells what became of each that need not
+    /// wait.
     fn edit(&mut self, edits: Vec<Edit>, changes: &mut Changes) {
         let mut rows: Vec<EditRow> = Vec::new();
         self.changed |= !edits.is_empty();
@@ -388,17 +389,15 @@ impl Assessor {
             let assets = self.types.get_mut(&edit.asset_type);
             let state = assets.and_then(|assets| assets.state.as_mut());
             let (id, names) = (edit.asset, &self.names);
-            let outcome = state.map(|state| {
-                state.save_touched(&[id]);
-                match &edit.action {
-                    Action::Delete { metrics, from, to } => {
-                        state.delete(id, metrics, (from.0, to.0), names, changes)
-                    }
-                    Action::Correct { points } => state.correct(id, points, names, changes),
+            let outcome = match state {
+                Some(state) => {
+                    state.save_touched(&[id]);
+                    state.edit(edit, names, changes)
                 }
-            });
-            // A type of which no document had an effect has no points.
-            rows.extend(edit.rows(outcome.unwrap_or(Ok(Vec::new()))));
+                // A type of which no document had an effect has no points.
+                None => Some(Ok(Vec::new())),
+            };
+            rows.extend(outcome.into_iter().flat_map(|outcome| edit.rows(outcome)));
         }
         if !rows.is_empty() {
             changes.list.push(Change::Edits(rows));

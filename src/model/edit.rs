@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// One request to delete or correct points of one asset. It is carried out wholly or refused
 /// wholly, and either way [`EditRow`]s tell of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Edit {
     /// Unique, given by the door.
     pub id: Arc<str>,
@@ -30,7 +30,7 @@ pub struct Edit {
 }
 
 /// What an edit does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// Retracts the points of these metrics at event times in `[from, to)`.
     Delete {
@@ -49,7 +49,7 @@ pub enum Action {
 }
 
 /// A point as it is to be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Corrected {
     /// A measured metric of the asset.
     pub metric: Arc<str>,
@@ -105,6 +105,16 @@ pub enum EditRefusal {
 impl Edit {
     /// The most points that one deletion takes; larger ones are refused.
     pub const POINTS_MAX: u64 = 100_000;
+
+    /// The first event time that it is about, microseconds.
+    pub fn first(&self) -> i64 {
+        match &self.action {
+            Action::Delete { from, .. } => from.0,
+            Action::Correct { points } => {
+                points.iter().map(|point| point.event_time.0).min().unwrap_or(i64::MAX)
+            }
+        }
+    }
 
     /// About how many bytes it takes, a little more rather than less.
     pub fn bytes(&self) -> usize {

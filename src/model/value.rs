@@ -21,7 +21,7 @@ pub enum DataType {
 }
 
 /// One value of a metric.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     /// See [`DataType::Double`].
     Double(f64),

@@ -119,7 +119,8 @@ impl Error {
         Self::Limit { message: message.into(), hint: Some(hint.into()) }
     }
 
-    pub(super) fn failed(message: impl std::fmt::Display) -> Self {
+    /// Something that the question needs could not be had.
+    pub fn failed(message: impl std::fmt::Display) -> Self {
         Self::Failed { message: message.to_string(), hint: None }
     }
 

@@ -18,6 +18,7 @@ mod disk_full;
 mod memory;
 mod conservation;
 mod edits;
+mod pages;
 mod fold;
 mod live;
 mod socket;

@@ -293,7 +293,10 @@ impl TypeState {
         let index = self.index[at] as usize;
         let asset = &mut self.assets[index];
         if !asset.opened {
-            asset.limit = asset.floor(&self.era, &self.series[index]);
+            asset.limit = match asset.waits_for_edits() {
+                true => i64::MAX,
+                false => asset.floor(&self.era, &self.series[index]),
+            };
             asset.opened = true;
             self.opened.push(index as u32);
         }

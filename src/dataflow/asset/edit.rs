@@ -2,9 +2,8 @@
 //!
 //! A correction is a point of a key that is there, so it goes where such points go. A deletion
 //! takes the points out of the series and lets everything after the first of them come again
-//! (see [`super::rebuild`]): what is left is as if they had never come. Only how late a point may
-//! come is still measured from the newest one that ever came, so that nothing is let in for which
-//! the rows before it are gone.
+//! (see [`super::rebuild`]): what is left is as if they had never come. An edit that is about rows
+//! which are not here waits for them (see [`super::parked`]).
 
 use super::assess::TypeState;
 use super::changes::{Changes, Names};
@@ -13,7 +12,9 @@ use super::rebuild::Ears;
 use super::row::NEVER;
 use super::single::Asset;
 use super::tables::{Said, Tables, push};
-use crate::model::{Change, Corrected, Edit, EditRefusal, Quality, Rows, TypeId, mask_words};
+use crate::model::{
+    Action, Change, Corrected, Edit, EditRefusal, Quality, Rows, TypeId, mask_words,
+};
 use std::sync::Arc;
 
 /// The ordinal of rows that no message has brought.
@@ -23,6 +24,40 @@ const NO_MESSAGE: u32 = u32::MAX;
 type Keys = Vec<(TypeId, u32, u32, i64)>;
 
 impl TypeState {
+    /// Carries out an edit, or lets it wait for rows that are not here: then there is no outcome.
+    ///
+    /// Like rows, it comes after [`TypeState::save_touched`].
+    pub fn edit(
+        &mut self,
+        edit: &Edit,
+        names: &Names,
+        out: &mut Changes,
+    ) -> Option<Result<Vec<u64>, EditRefusal>> {
+        match self.find(edit.asset) {
+            Some(index) if self.must_wait(index, edit.first()) => {
+                self.park_edit(index, edit.clone());
+                self.ask(names, out);
+                None
+            }
+            _ => Some(self.carry_out(edit, names, out)),
+        }
+    }
+
+    /// Carries out an edit of which all rows are here.
+    pub(super) fn carry_out(
+        &mut self,
+        edit: &Edit,
+        names: &Names,
+        out: &mut Changes,
+    ) -> Result<Vec<u64>, EditRefusal> {
+        match &edit.action {
+            Action::Delete { metrics, from, to } => {
+                self.delete(edit.asset, metrics, (from.0, to.0), names, out)
+            }
+            Action::Correct { points } => self.correct(edit.asset, points, names, out),
+        }
+    }
+
     /// Deletes the points of these metrics at event times in `[from, to)`: how many of each.
     /// Refused wholly when views could not be recomputed exactly; see [`EditRefusal`].
     ///
@@ -49,9 +84,6 @@ impl TypeState {
             return Err(EditRefusal::TooMany(keys.len() as u64));
         }
         let Some(first) = keys.iter().map(|(.., time)| *time).min() else { return Ok(counts) };
-        let newest = self.series[index].newest();
-        self.assets[index].high =
-            newest.into_iter().chain([self.assets[index].high]).max().unwrap_or(NEVER);
         for slot in slots {
             self.clear(index, slot, (from, to));
         }
@@ -118,7 +150,7 @@ impl TypeState {
         let era = Arc::clone(&self.era);
         let plan = &era.plan;
         let asset = &mut self.assets[index];
-        let empty = Asset::new(asset.id, plan);
+        let mut empty = Asset::new(asset.id, plan);
         if asset.latest == empty.latest {
             // There was no point before either.
             return;
@@ -138,9 +170,10 @@ impl TypeState {
         asset.levels_changed = !plan.rules.is_empty();
         asset.hand_out_levels(plan, tables);
         asset.hand_out_windows(tables);
-        let (high, limit) = (asset.high, asset.limit);
+        std::mem::swap(&mut empty.parked, &mut asset.parked);
+        std::mem::swap(&mut empty.anchors, &mut asset.anchors);
+        empty.sealed = asset.sealed;
         *asset = empty;
-        (asset.high, asset.limit) = (high, limit);
     }
 
     /// The slot of a measured metric.
@@ -151,19 +184,10 @@ impl TypeState {
     }
 
     /// Refuses what lies before the time from which on all points of these metrics that were
-    /// accepted are known row by row: the hot horizon, or the version of the document from which
-    /// on all of them are measured as they are now.
+    /// accepted are here, or that of the version of the document from which on all of them are
+    /// measured as they are now.
     fn check_earliest(&self, index: usize, slots: &[usize], from: i64) -> Result<(), EditRefusal> {
-        let (asset, series) = (&self.assets[index], &self.series[index]);
-        let newest = series.newest().into_iter().chain([asset.high]).max().unwrap_or(NEVER);
-        let layout = &self.era.plan.rows;
-        let floor = match asset.past.first() {
-            Some(first) => first.floor(),
-            None if series.base => series.time(layout, 0).saturating_add(1),
-            None => NEVER,
-        };
-        let limit = newest.saturating_sub(self.era.plan.hot_horizon);
-        let mut earliest = limit.max(asset.limit).max(floor);
+        let mut earliest = self.assets[index].floor(&self.era, &self.series[index]);
         let knows =
             |era: &Era| slots.iter().all(|slot| era.measured_of(&self.era, *slot).is_some());
         for (era, next) in self.eras.iter().zip(self.eras.iter().skip(1)) {

@@ -7,12 +7,14 @@
 use super::assess::TypeState;
 use super::changes::{Changes, Names};
 use super::era::{Era, Segment};
+use super::parked::Parked;
 use super::rebuild::cut;
 use super::row::NEVER;
 use super::series::Series;
 use super::single::Asset;
 use super::tables::{Said, Tables};
-use crate::model::{Change, DataType, Page, PageContent, PagePoints, Quality, Symbol};
+use crate::model::{Change, DataType, Page, PageContent, PagePoints, Quality, Rows, Symbol};
+use std::ops::Range;
 use std::sync::Arc;
 
 impl TypeState {
@@ -32,16 +34,42 @@ impl TypeState {
             PageContent::Unread => return,
         };
         self.page_in(index, page.request.from, points, names);
-        let Some(parked) = self.assets[index].parked.take() else { return };
-        let asset = &mut self.assets[index];
-        (asset.limit, asset.opened) = (NEVER, true);
-        self.opened.push(index as u32);
-        self.apply(parked.rows, names, out);
         let era = Arc::clone(&self.era);
+        // As long as anything seems to wait, nothing is forgotten again.
+        let nothing = Box::new(Parked::new(&era.plan));
+        let Some(parked) = self.assets[index].parked.replace(nothing) else { return };
+        let (mut from, count) = (0, parked.rows.len());
+        for (before, edit) in parked.edits {
+            self.apply_parked(index, &parked.rows, from..before, (names, out));
+            from = before;
+            let outcome = self.carry_out(&edit, names, out);
+            out.list.push(Change::Edits(edit.rows(outcome)));
+        }
+        self.apply_parked(index, &parked.rows, from..count, (names, out));
         let (asset, series) = (&mut self.assets[index], &mut self.series[index]);
+        asset.parked = None;
         asset.forget_now(&era, series);
         series.shrink(&era.plan.rows);
         out.list.push(Change::Paged(vec![page.request.asset]));
+    }
+
+    /// Takes some rows that waited, now that the rows of their times are here.
+    fn apply_parked(
+        &mut self,
+        index: usize,
+        all: &Rows,
+        range: Range<usize>,
+        (names, out): (&Names, &mut Changes),
+    ) {
+        if range.is_empty() {
+            return;
+        }
+        let mut rows = Rows::new(self.era.plan.id, all.slots);
+        range.for_each(|i| rows.push_row(all, i));
+        let asset = &mut self.assets[index];
+        (asset.limit, asset.opened) = (NEVER, true);
+        self.opened.push(index as u32);
+        self.apply(rows, names, out);
     }
 
     /// Puts archived points from an anchor on before the rows that are here.

@@ -1,4 +1,5 @@
-//! Points that belong before the rows that are here: they wait until those are brought back.
+//! Points that belong before the rows that are here, and edits of such: they wait until those are
+//! brought back. What comes for the asset behind an edit that waits, waits too.
 
 use super::assess::TypeState;
 use super::changes::{Changes, Names};
@@ -7,7 +8,8 @@ use super::plan::Plan;
 use super::single::{Asset, slots};
 use super::tables::Arrivals;
 use crate::model::{
-    Change, DeadLetter, PageRequest, Reason, Rows, Timestamp, TypeId, Value, mask_words,
+    Change, DeadLetter, Edit, EditRefusal, EditRow, PageRequest, Reason, Rows, Timestamp, TypeId,
+    Value, mask_words,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,21 +17,38 @@ use std::sync::Arc;
 /// The ordinal of rows whose messages were answered before.
 const NO_MESSAGE: u32 = u32::MAX;
 
-/// Points of one asset that wait.
+/// What waits of one asset.
 #[derive(Serialize, Deserialize)]
 pub struct Parked {
     /// The points, in the order of their arrival, in slots of the current version.
     pub rows: Rows,
+    /// Edits, each with the number of rows that came before it.
+    pub edits: Vec<(usize, Edit)>,
     /// The first and the last event time of the rows that were asked for.
     pub wanted: Option<(i64, i64)>,
 }
 
 impl Parked {
+    /// Nothing waits.
+    pub fn new(plan: &Plan) -> Self {
+        Self { rows: Rows::new(plan.id, plan.measured()), edits: Vec::new(), wanted: None }
+    }
+
+    /// The first event time that something is about.
+    fn first(&self) -> Option<i64> {
+        let edits = self.edits.iter().map(|(_, edit)| edit.first());
+        self.rows.times.iter().copied().chain(edits).min()
+    }
+
     /// The bytes that they take.
     pub fn bytes(&self) -> usize {
         let rows = &self.rows;
         let words = rows.words.capacity() + rows.fresh.capacity() + rows.times.capacity();
-        size_of::<Self>() + 8 * words + 4 * (rows.quality.capacity() + 3 * rows.assets.capacity())
+        let edits: usize = self.edits.iter().map(|(_, edit)| edit.bytes()).sum();
+        size_of::<Self>()
+            + edits
+            + 8 * words
+            + 4 * (rows.quality.capacity() + 3 * rows.assets.capacity())
     }
 
     /// The keys of the points.
@@ -57,7 +76,8 @@ impl TypeState {
         let asset = &mut self.assets[index];
         let rows = &arrivals.rows;
         let (id, time) = (rows.assets[i], rows.times[i]);
-        if asset.reach(time).is_none() {
+        let floor = asset.floor(&self.era, &self.series[index]);
+        if time < floor && asset.reach(time).is_none() {
             let too_late = mask.iter().map(|word| word.count_ones()).sum();
             let plan = &self.era.plan;
             let superseded = &mut arrivals.superseded;
@@ -65,14 +85,29 @@ impl TypeState {
             arrivals.row(i, mask, 0, too_late);
             return;
         }
-        let empty = || Parked { rows: Rows::new(self.era.plan.id, rows.slots), wanted: None };
-        let parked = asset.parked.get_or_insert_with(|| Box::new(empty()));
+        let parked = asset.parked.get_or_insert_with(|| Box::new(Parked::new(&self.era.plan)));
         parked.rows.push_row(rows, i);
         if let Some(message) = parked.rows.messages.last_mut() {
             *message = NO_MESSAGE;
         }
         self.asking.push(index as u32);
         arrivals.wait(i);
+    }
+
+    /// Whether something about an asset that concerns rows from a time on has to wait: for rows
+    /// that can be brought back, or for an edit before it.
+    pub(super) fn must_wait(&self, index: usize, first: i64) -> bool {
+        let asset = &self.assets[index];
+        let is_behind = first < asset.floor(&self.era, &self.series[index]);
+        asset.waits_for_edits() || (is_behind && asset.reach(first).is_some())
+    }
+
+    /// Puts an edit aside until the rows that it is about are here.
+    pub(super) fn park_edit(&mut self, index: usize, edit: Edit) {
+        let new = || Box::new(Parked::new(&self.era.plan));
+        let parked = self.assets[index].parked.get_or_insert_with(new);
+        parked.edits.push((parked.rows.len(), edit));
+        self.asking.push(index as u32);
     }
 
     /// Asks for the rows that points wait for, when they were not asked for yet. Where they cannot
@@ -82,9 +117,9 @@ impl TypeState {
         for index in std::mem::take(&mut self.asking) {
             let (asset, series) = (&mut self.assets[index as usize], &self.series[index as usize]);
             let last = asset.floor(&self.era, series).saturating_sub(1);
-            let times = asset.parked.iter().flat_map(|parked| &parked.rows.times);
-            let Some(first) = times.min() else { continue };
-            let Some(from) = asset.reach(*first) else {
+            let first = asset.parked.as_ref().and_then(|parked| parked.first());
+            let Some(first) = first else { continue };
+            let Some(from) = asset.reach(first) else {
                 self.release(index as usize, out);
                 continue;
             };
@@ -99,9 +134,16 @@ impl TypeState {
         }
     }
 
-    /// Gives up waiting: the points are kept in telemetry and count in no view.
+    /// Gives up waiting: the points are kept in telemetry and count in no view, edits are refused.
     pub(super) fn release(&mut self, index: usize, out: &mut Changes) {
-        let Some(parked) = self.assets[index].parked.take() else { return };
+        let asset = &mut self.assets[index];
+        let floor = asset.floor(&self.era, &self.series[index]);
+        let Some(parked) = asset.parked.take() else { return };
+        let refused = |(_, edit): &(usize, Edit)| edit.rows(Err(EditRefusal::TooEarly(floor)));
+        let refused: Vec<EditRow> = parked.edits.iter().flat_map(refused).collect();
+        if !refused.is_empty() {
+            out.list.push(Change::Edits(refused));
+        }
         out.list.push(Change::Superseded(parked.keys()));
         out.list.push(Change::Telemetry(parked.rows));
         out.list.push(Change::Paged(vec![self.assets[index].id]));
@@ -109,6 +151,11 @@ impl TypeState {
 }
 
 impl Asset {
+    /// Whether an edit waits, so that what comes after it does too.
+    pub fn waits_for_edits(&self) -> bool {
+        self.parked.as_ref().is_some_and(|parked| !parked.edits.is_empty())
+    }
+
     /// What the asset waits for.
     pub fn request(&self, plan: &Plan, names: &Names) -> Option<PageRequest> {
         let (from, to) = self.parked.as_ref()?.wanted?;

@@ -51,10 +51,8 @@ pub struct Asset {
     /// Events that late rows may still take back, with the time of the row that fired them.
     pub events: Vec<(i64, EventRow)>,
     pub errors: Vec<ErrorRow>,
-    /// From here on all rows are here; settled before the first row of an epoch.
+    /// Rows from this time on are put in, others wait; settled before the first row of an epoch.
     pub limit: i64,
-    /// The newest event time at which points were deleted; `NEVER` before that.
-    pub high: i64,
     /// When something happens to the rules' state by itself.
     pub deadline: i64,
     /// When the alarm clock rings for the asset next: at its deadline, or before.
@@ -107,7 +105,6 @@ impl Asset {
             events: Vec::new(),
             errors: Vec::new(),
             limit: NEVER,
-            high: NEVER,
             deadline: i64::MAX,
             alarm: i64::MAX,
             resting: None,
