@@ -42,12 +42,17 @@ struct Head {
     clock: i64,
 }
 
-/// What is saved of an asset's segment before the current one, beside the version of its era.
-type Before<S, L> = Vec<(u32, S, L)>;
+/// What is saved of an asset's segment before the current one, beside its era's version and begin.
+type Before<S, L> = Vec<((u32, i64), S, L)>;
 
 /// What is read of an asset.
-type Restored =
-    (Asset, Series, Before<Series, StateLog>, Vec<(u32, i64, Vec<u64>, Vec<i64>, Vec<u64>)>);
+type Restored = (
+    Asset,
+    Series,
+    Before<Series, StateLog>,
+    Vec<(u32, i64, Vec<u64>, Vec<i64>, Vec<u64>)>,
+    Option<Vec<(u32, i64)>>,
+);
 
 /// A plan is saved as its document and compiled again when it is read.
 #[derive(Serialize, Deserialize)]
@@ -70,7 +75,10 @@ impl TypeState {
     pub fn eras(&self) -> Eras {
         let of_rows = self.assets.iter().flat_map(|asset| &asset.past).map(|past| &past.era);
         let of_anchors = self.assets.iter().flat_map(|asset| &asset.anchors);
-        let all = self.eras.iter().chain(of_rows).chain(of_anchors.map(|anchor| &anchor.era));
+        let said = self.assets.iter().filter_map(|asset| asset.said.as_ref()).flatten();
+        // Of a version that stands there twice the one in force is the last.
+        let others = of_rows.chain(of_anchors.map(|anchor| &anchor.era)).chain(said);
+        let all = others.chain(&self.eras);
         all.map(|era| (era.plan.version, Arc::clone(era))).collect()
     }
 
@@ -137,12 +145,16 @@ impl TypeState {
 
     /// Takes in an asset that [`TypeState::save_next`] handed out.
     pub fn restore(&mut self, bytes: &[u8], eras: &Eras) -> bincode::Result<()> {
-        let (mut asset, series, past, anchors): Restored = bincode::deserialize(bytes)?;
+        let (mut asset, series, past, anchors, said): Restored = bincode::deserialize(bytes)?;
         for (version, day, row, state, latest) in anchors {
             asset.anchors.push(Anchor { era: find(eras, version)?, day, row, state, latest });
         }
-        for (version, series, log) in past {
-            asset.past.push(Segment { era: find(eras, version)?, series, log });
+        for (era, series, log) in past {
+            asset.past.push(Segment { era: find_at(eras, era)?, series, log });
+        }
+        if let Some(said) = said {
+            let said = said.into_iter().map(|era| find_at(eras, era));
+            asset.said = Some(said.collect::<Result<_, _>>()?);
         }
         let at = asset.id as usize;
         if self.index.len() <= at {
@@ -197,16 +209,28 @@ fn find(eras: &Eras, version: u32) -> bincode::Result<Arc<Era>> {
     era.ok_or_else(|| de::Error::custom(format!("version {version} is not there")))
 }
 
+/// The era of a version, holding from a time on.
+fn find_at(eras: &Eras, (version, from): (u32, i64)) -> bincode::Result<Arc<Era>> {
+    let era = find(eras, version)?;
+    Ok(if era.from == from { era } else { Arc::new(era.starting(from)) })
+}
+
+fn key(era: &Era) -> (u32, i64) {
+    (era.plan.version, era.from)
+}
+
 fn save(asset: &Asset, series: &Series, out: &mut Vec<u8>) {
     let past = asset.past.iter();
     let past: Before<&Series, &StateLog> =
-        past.map(|segment| (segment.era.plan.version, &segment.series, &segment.log)).collect();
+        past.map(|segment| (key(&segment.era), &segment.series, &segment.log)).collect();
     let anchors = asset.anchors.iter().map(|anchor| {
         let Anchor { era, day, row, state, latest } = anchor;
         (era.plan.version, *day, row, state, latest)
     });
     let anchors: Vec<_> = anchors.collect();
-    bincode::serialize_into(out, &(asset, series, past, anchors)).expect("memory takes plain data");
+    let said = asset.said.as_ref().map(|said| said.iter().map(|era| key(era)).collect::<Vec<_>>());
+    let all = (asset, series, past, anchors, said);
+    bincode::serialize_into(out, &all).expect("memory takes plain data");
 }
 
 impl Serialize for Plan {

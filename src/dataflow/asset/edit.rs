@@ -89,7 +89,8 @@ impl TypeState {
         }
         let era = Arc::clone(&self.era);
         let (mut tables, mut said) = (Tables::new(&era.plan, 1), Said::default());
-        self.rebuild(index, (first, &era), names, (&mut tables, &mut said, out));
+        let last = self.assets[index].current(&era);
+        self.rebuild(index, (first, &last), names, (&mut tables, &mut said, out));
         tables.finish(out);
         said.finish(out);
         out.list.push(Change::Deleted(keys));

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A version of the document, and the event time from which it holds.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Era {
     pub(super) from: i64,
     pub(super) plan: Plan,
@@ -58,6 +58,11 @@ impl Era {
         };
         let windows_since = plan.windows.iter().map(kept).collect();
         Self { from, states: StateLayout::of(&plan.rows), plan, since, windows_since }
+    }
+
+    /// The same version, holding from another event time on.
+    pub fn starting(&self, from: i64) -> Self {
+        Self { from, ..self.clone() }
     }
 
     /// The slot of a metric of this name and type.

@@ -33,11 +33,23 @@ impl TypeState {
             PageContent::TooMany => return self.release(index, out),
             PageContent::Unread => return,
         };
+        let last = self.assets[index].current(&self.era);
+        let said = self.assets[index].said.take();
+        let in_force = said.map(|said| std::mem::replace(&mut self.eras, said));
         self.page_in(index, page.request.from, points, names);
+        if let Some(in_force) = in_force {
+            self.eras = in_force;
+        }
         let era = Arc::clone(&self.era);
         // As long as anything seems to wait, nothing is forgotten again.
         let nothing = Box::new(Parked::new(&era.plan));
         let Some(parked) = self.assets[index].parked.replace(nothing) else { return };
+        if let Some(again) = parked.again {
+            let (mut tables, mut said) = (Tables::new(&era.plan, 1), Said::default());
+            self.rebuild(index, (again, &last), names, (&mut tables, &mut said, out));
+            tables.finish(out);
+            said.finish(out);
+        }
         let (mut from, count) = (0, parked.rows.len());
         for (before, edit) in parked.edits {
             self.apply_parked(index, &parked.rows, from..before, (names, out));

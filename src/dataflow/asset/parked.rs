@@ -24,6 +24,8 @@ pub struct Parked {
     pub rows: Rows,
     /// Edits, each with the number of rows that came before it.
     pub edits: Vec<(usize, Edit)>,
+    /// From when on the rows are to be looked at by the versions that are in force now.
+    pub again: Option<i64>,
     /// The first and the last event time of the rows that were asked for.
     pub wanted: Option<(i64, i64)>,
 }
@@ -31,13 +33,18 @@ pub struct Parked {
 impl Parked {
     /// Nothing waits.
     pub fn new(plan: &Plan) -> Self {
-        Self { rows: Rows::new(plan.id, plan.measured()), edits: Vec::new(), wanted: None }
+        Self {
+            rows: Rows::new(plan.id, plan.measured()),
+            edits: Vec::new(),
+            again: None,
+            wanted: None,
+        }
     }
 
     /// The first event time that something is about.
     fn first(&self) -> Option<i64> {
         let edits = self.edits.iter().map(|(_, edit)| edit.first());
-        self.rows.times.iter().copied().chain(edits).min()
+        self.rows.times.iter().copied().chain(edits).chain(self.again).min()
     }
 
     /// The bytes that they take.
@@ -134,18 +141,24 @@ impl TypeState {
         }
     }
 
-    /// Gives up waiting: the points are kept in telemetry and count in no view, edits are refused.
+    /// Gives up waiting: the points are kept in telemetry and count in no view, edits are refused,
+    /// and what versions before have said stays.
     pub(super) fn release(&mut self, index: usize, out: &mut Changes) {
         let asset = &mut self.assets[index];
         let floor = asset.floor(&self.era, &self.series[index]);
         let Some(parked) = asset.parked.take() else { return };
+        if asset.said.take().is_some() {
+            asset.sealed = floor;
+        }
         let refused = |(_, edit): &(usize, Edit)| edit.rows(Err(EditRefusal::TooEarly(floor)));
         let refused: Vec<EditRow> = parked.edits.iter().flat_map(refused).collect();
         if !refused.is_empty() {
             out.list.push(Change::Edits(refused));
         }
-        out.list.push(Change::Superseded(parked.keys()));
-        out.list.push(Change::Telemetry(parked.rows));
+        if !parked.rows.is_empty() {
+            out.list.push(Change::Superseded(parked.keys()));
+            out.list.push(Change::Telemetry(parked.rows));
+        }
         out.list.push(Change::Paged(vec![self.assets[index].id]));
     }
 }

@@ -32,10 +32,11 @@ impl TypeState {
     ) {
         let rows = &arrivals.rows;
         let time = rows.times[i];
-        let Some(era) = self.eras.iter().rfind(|era| era.from <= time).map(Arc::clone) else {
+        let asset = &mut self.assets[index];
+        let eras = asset.said.as_ref().unwrap_or(&self.eras);
+        let Some(era) = eras.iter().rfind(|era| era.from <= time).map(Arc::clone) else {
             return;
         };
-        let asset = &mut self.assets[index];
         let at = asset.past.partition_point(|segment| segment.era.from < era.from);
         if asset.past.get(at).is_none_or(|segment| segment.era.from != era.from) {
             asset.past.insert(at, Segment::new(Arc::clone(&era)));
@@ -94,7 +95,8 @@ impl TypeState {
         let era = Arc::clone(&self.era);
         for (index, from) in behind {
             self.assets[index].span = None;
-            self.rebuild(index, (from, &era), names, (tables, said, out));
+            let last = self.assets[index].current(&era);
+            self.rebuild(index, (from, &last), names, (tables, said, out));
         }
     }
 
@@ -125,7 +127,12 @@ impl TypeState {
             stays
         });
         let cut = cut(&mut segments, from, &name, said);
+        let eras = self.assets[index].said.clone();
+        let in_force = eras.map(|eras| std::mem::replace(&mut self.eras, eras));
         self.come_again(index, (segments, cut), from, names, (tables, said, out));
+        if let Some(in_force) = in_force {
+            self.eras = in_force;
+        }
     }
 
     /// Lets the rows that were cut off at a time come again behind the segments, and tells
@@ -183,7 +190,8 @@ impl TypeState {
                     first = 0;
                     return;
                 };
-                let at = eras.iter().position(|era| era.from == last.era.from).unwrap_or(to);
+                let version = last.era.plan.version;
+                let at = eras.iter().position(|era| era.plan.version == version).unwrap_or(to);
                 for next in eras.iter().take(to + 1).skip(at + 1) {
                     let Some(last) = segments.last_mut() else { return };
                     this.finish(index, last, first, (name, names), said);

@@ -31,6 +31,10 @@ pub struct Asset {
     pub anchors: Vec<Anchor>,
     /// Points that belong before the rows that are here.
     pub parked: Option<Box<Parked>>,
+    /// The eras by which its rows were looked at, where these are not those in force: a version that
+    /// holds since a time of which the rows are not here waits until they are.
+    #[serde(skip)]
+    pub said: Option<Vec<Arc<Era>>>,
     /// What lies before this time was said by other versions than those in force, and stays.
     pub sealed: i64,
     pub log: StateLog,
@@ -93,6 +97,7 @@ impl Asset {
             past: Vec::new(),
             anchors: Vec::new(),
             parked: None,
+            said: None,
             sealed: NEVER,
             log: StateLog::default(),
             windows: Vec::new(),

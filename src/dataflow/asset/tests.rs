@@ -202,10 +202,12 @@ fn same(left: &Said, right: &Said, what: &str) {
     for (key, words) in &left.tables {
         assert_eq!(Some(words), right.tables.get(key), "{what}: {key:?}");
     }
-    let differs: Vec<_> = (left.rows.iter().filter(|(k, n)| right.rows.get(*k) != Some(*n)))
-        .chain(right.rows.iter().filter(|(k, n)| left.rows.get(*k) != Some(*n)))
-        .collect();
-    assert!(differs.is_empty(), "{what}: {differs:?}");
+    let only = |a: &Said, b: &Said| -> Vec<(String, i64)> {
+        let rows = a.rows.iter().filter(|(row, count)| b.rows.get(*row) != Some(*count));
+        rows.map(|(row, count)| (row.clone(), *count)).collect()
+    };
+    let (here, there) = (only(left, right), only(right, left));
+    assert!(here.is_empty() && there.is_empty(), "{what}: {here:#?} against {there:#?}");
     assert_eq!(left.fleet, right.fleet, "{what}");
     assert_eq!(left.points, right.points, "{what}");
     assert_eq!(left.tables.len(), right.tables.len(), "{what}");

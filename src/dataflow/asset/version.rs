@@ -3,6 +3,7 @@
 use super::assess::TypeState;
 use super::changes::{Changes, Names};
 use super::era::Era;
+use super::parked::Parked;
 use super::plan::Plan;
 use super::series::Series;
 use super::single::Asset;
@@ -24,6 +25,7 @@ impl TypeState {
         }
         let old = Arc::clone(&self.era);
         self.era = Arc::new(Era::new(from, plan, Some(&old)));
+        let before = self.eras.clone();
         self.eras.retain(|era| era.from < from);
         self.eras.push(Arc::clone(&self.era));
         let (mut tables, mut said) =
@@ -35,16 +37,15 @@ impl TypeState {
             }
             asset.retire(&old.plan, names.get(asset.id), &mut said, out);
             asset.relayout(&old, &self.era);
-            let floor = asset.floor(&old, &self.series[index]);
-            if from < floor {
-                asset.sealed = floor;
-            }
-            asset.anchors.retain(|anchor| anchor.day <= from);
+            let last = asset.current(&old);
             asset.regard(&old, &self.era, names.get(asset.id), out);
+            let floor = asset.floor(&old, &self.series[index]);
+            asset.put_off(&self.era, &before, floor);
+            asset.anchors.retain(|anchor| anchor.day <= from);
             if asset.parked.is_some() {
                 self.asking.push(index as u32);
             }
-            self.rebuild(index, (from, &old), names, (&mut tables, &mut said, out));
+            self.rebuild(index, (from, &last), names, (&mut tables, &mut said, out));
         }
         tables.finish(out);
         said.finish(out);
@@ -67,6 +68,30 @@ impl TypeState {
 }
 
 impl Asset {
+    /// The era of the current series, when this one is in force.
+    pub fn current(&self, era: &Arc<Era>) -> Arc<Era> {
+        Arc::clone(self.said.as_ref().and_then(|said| said.last()).unwrap_or(era))
+    }
+
+    /// Notes by which eras the rows have been looked at when a version holds since a time of which
+    /// the rows are not here: from the first row on by the version, until the others are brought
+    /// back.
+    fn put_off(&mut self, era: &Arc<Era>, before: &[Arc<Era>], floor: i64) {
+        if era.from >= floor && self.said.is_none() {
+            return;
+        }
+        let from = era.from.max(floor);
+        let said = self.said.get_or_insert_with(|| before.to_vec());
+        said.retain(|known| known.from < from);
+        if era.from >= floor {
+            return said.push(Arc::clone(era));
+        }
+        said.push(Arc::new(era.starting(from)));
+        let parked = self.parked.get_or_insert_with(|| Box::new(Parked::new(&era.plan)));
+        let again = parked.again.get_or_insert(era.from);
+        *again = era.from.min(*again);
+    }
+
     /// Moves what is kept beside the rows to another version of the document, by name.
     fn relayout(&mut self, old: &Era, new: &Era) {
         for windows in &mut self.windows {
