@@ -64,8 +64,8 @@ pub struct TimeRules {
     pub out_of_order: Duration,
     /// Event times further ahead of the source's clock are refused with `FUTURE_TS`.
     pub max_future_skew: Duration,
-    /// Points that are older than the asset's newest event time by more than this are archived
-    /// and counted, but change no view.
+    /// Rows that are older than the asset's newest event time by more than this are not kept in
+    /// memory. A point that belongs there waits until they are read from the archive.
     pub hot_horizon: Duration,
     /// The event time from which this version of the document holds; at most now. Left out: from
     /// its publication on. A first version holds for all time.

@@ -79,8 +79,8 @@ pub struct EditAnswer {
 
 /// Deletes accepted points; answers after they are gone from every view and from `telemetry`.
 ///
-/// Nothing to delete is 0 points and no error. A range that begins before the asset's hot horizon
-/// is refused, and the problem says the earliest time: nothing is ever deleted in part.
+/// Nothing to delete is 0 points and no error; nothing is ever deleted in part. What is not in
+/// memory is read from the archive first.
 #[utoipa::path(
     delete,
     path = "/api/v1/telemetry",
@@ -104,7 +104,7 @@ pub(super) async fn delete(
 
 /// Gives accepted points of one asset other values; answers when every view has them.
 ///
-/// All of the points are corrected, or none: each must be there, and not before the hot horizon.
+/// All of the points are corrected, or none: each must be there.
 #[utoipa::path(
     patch,
     path = "/api/v1/telemetry",
