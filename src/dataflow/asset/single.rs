@@ -297,7 +297,7 @@ impl Asset {
     pub fn forget(&mut self, era: &Arc<Era>, series: &mut Series) {
         let (plan, states, layout) = (&era.plan, &era.states, &era.plan.rows);
         let count = series.len();
-        if count < self.forget_at || self.parked.is_some() {
+        if count < self.forget_at.max(1) || self.parked.is_some() {
             return;
         }
         let newest = series.time(layout, count - 1);
