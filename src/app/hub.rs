@@ -3,7 +3,7 @@
 use super::pager::Paging;
 use crate::base::shutdown::Shutdown;
 use crate::historian::Historian;
-use crate::model::{Change, Document, Epoch, Output, Rows, Timestamp, TypeId};
+use crate::model::{Change, Document, Epoch, Output, PageRequest, Rows, Timestamp, TypeId};
 use crate::views::{self, Image, Restored, Views};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashSet};
@@ -114,7 +114,7 @@ impl Feeds {
         }
         let mut rest = Vec::with_capacity(changes.len());
         let (mut rows, mut superseded, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut wanted, mut paged) = (Vec::new(), Vec::new());
+        let (mut wanted, mut paged): (Vec<PageRequest>, Vec<u32>) = (Vec::new(), Vec::new());
         for change in changes {
             match change {
                 Change::Telemetry(accepted) => rows.push(accepted),
@@ -142,12 +142,15 @@ impl Feeds {
             tracing::error!(%error, %epoch, "points not archived; they are still in the log");
         }
         self.historian.close_epoch(epoch, tick(epoch));
-        self.views.apply(epoch, rest);
-        self.save(epoch);
-        // What waits from now on waits for the archive as it is now.
-        self.paging.settled(&paged);
+        // Who sees the epoch sees who waits, and nobody is settled before that is seen.
+        paged.retain(|asset| wanted.iter().all(|request| request.asset != *asset));
         if !wanted.is_empty() {
             self.paging.want(wanted);
+        }
+        self.views.apply(epoch, rest);
+        self.save(epoch);
+        if !paged.is_empty() {
+            self.paging.settled(&paged);
         }
     }
 

@@ -92,6 +92,11 @@ impl Paging {
         self.changed.notify_all();
     }
 
+    /// How many requests there were so far.
+    pub fn count(&self) -> u64 {
+        self.lock().count
+    }
+
     /// How many assets wait.
     pub fn waiting(&self) -> usize {
         self.lock().wanted.len()

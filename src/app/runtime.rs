@@ -327,6 +327,11 @@ impl Runtime {
         self.query.conservation(Arc::clone(&self.frames)).await
     }
 
+    /// How often, since it was opened, something late has asked for archived points.
+    pub fn pages_wanted(&self) -> u64 {
+        self.paging.count()
+    }
+
     /// Keeps the log from being cut before what somebody still needs of it.
     pub fn hold_log(&self, hold: Hold) {
         if let Some(checkpoints) = &self.checkpoints {

@@ -13,8 +13,12 @@ use millstream::views::Filter;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
+
+/// How often something late asked for archived points, as far as that was seen.
+pub static PAGES: AtomicU64 = AtomicU64::new(0);
 
 /// The rows of each view, as text and sorted.
 pub type Contents = BTreeMap<String, Vec<String>>;
@@ -149,6 +153,8 @@ impl Plant {
                 self.commit(Submission { tick: Some(tick), ..Submission::default() }).unwrap();
             }
             What::Document(new) => {
+                // What waits for the archive while its metric goes ends in the dead letters.
+                self.runtime().settle().unwrap();
                 let documents = vec![new.clone()];
                 match self.commit(Submission {
                     documents,
@@ -210,6 +216,7 @@ impl Plant {
     fn look(&self) -> Contents {
         let runtime = self.runtime();
         runtime.settle().unwrap();
+        PAGES.fetch_add(runtime.pages_wanted(), Ordering::Relaxed);
         let names: Vec<_> = runtime.views.list().into_iter().map(|view| view.name).collect();
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let (_, views) = runtime.views.snapshot(&names, &Filter::default()).unwrap();

@@ -68,8 +68,9 @@ pub fn pump(random: &mut Random, shape: &mut u64, past: Option<(i64, i64)>) -> V
         "max_future_skew": "PT5M",
     });
     if let Some((first, now)) = past {
-        // Rows are held for as long as the shortest horizon.
-        let from = (now - random.below(250) as i64).max(first);
+        // Within the shortest horizon, or further back than the longest.
+        let back = [250, 9_000][random.below(2) as usize];
+        let from = (now - random.below(back) as i64).max(first);
         let from = millstream::model::Timestamp(from * 1_000_000);
         time["effective_from"] = from.to_string().into();
     }

@@ -52,6 +52,9 @@ pub fn story(seed: u64, length: usize) -> Vec<Step> {
     let (sent, gone, steps) = (Vec::new(), Vec::new(), Vec::new());
     let mut author = Author { random, now, shape: (0, now), sent, gone, steps };
     author.found();
+    if author.random.one_in(2) {
+        author.days_before();
+    }
     while author.steps.len() < length {
         author.go_on();
     }
@@ -85,8 +88,8 @@ impl Author {
     fn go_on(&mut self) {
         self.now += self.random.below(60) as i64;
         match self.random.below(100) {
-            0..73 => self.telemetry(),
-            73..76 => self.long_ago(),
+            0..63 => self.telemetry(),
+            63..76 => self.long_ago(),
             76..80 => {
                 self.now += self.random.below(1_800) as i64;
                 self.tell(What::Silence);
@@ -114,6 +117,22 @@ impl Author {
         self.put(Kind::AssetTypes, "pump", Some(pump));
     }
 
+    /// Days of two pumps, of which an asset forgets most.
+    fn days_before(&mut self) {
+        let mut messages = Vec::new();
+        let mut time = self.now - 170_000;
+        while time < self.now {
+            for pump in 0..2 {
+                let (device, metrics) = (format!("PUMP-{pump}"), self.metrics());
+                let at = time / 5 * 5;
+                self.sent.push((device.clone(), at, metrics.clone()));
+                messages.push(json!({"deviceId": device, "timestamp": at, "metrics": metrics}));
+            }
+            time += 60 + self.random.below(9_000) as i64;
+        }
+        self.tell(What::Telemetry(messages));
+    }
+
     fn telemetry(&mut self) {
         let many = 1 + self.random.below(10);
         let messages = (0..many).map(|_| self.message()).collect();
@@ -123,7 +142,7 @@ impl Author {
     /// A message from so long ago that its rows are forgotten by every version of the documents, if
     /// there are any; it may take the place of one.
     fn long_ago(&mut self) {
-        let device = format!("PUMP-{}", self.random.below(PUMPS));
+        let device = format!("PUMP-{}", self.random.below(2));
         let long_ago = match self.sent.len() as u64 {
             many if many > 0 && self.random.one_in(2) => {
                 self.sent[self.random.below(many) as usize].1
