@@ -1,7 +1,7 @@
 //! Pages of history: the points of some assets as they were after an epoch.
 //!
-//! Files have every value that a key ever had, with its epoch, and the list of replaced points
-//! says what was deleted when; memory has the rest. Of a file only the pages are read that may
+//! Files have every value that a key had after some epoch, and the list of replaced points says
+//! what was deleted when; memory has the rest. Of a file only the pages are read that may
 //! have what is asked for, by the same pass for all who ask.
 
 use super::chunk::Note;
@@ -35,6 +35,8 @@ pub(super) struct Asked {
     pub of_asset: HashMap<Arc<str>, Vec<usize>>,
     /// Values of later epochs do not count.
     pub as_of: Epoch,
+    /// The event times and the epochs of all asks together.
+    span: Ask,
 }
 
 impl Historian {
@@ -45,8 +47,8 @@ impl Historian {
     ///
     /// Fails when `as_of` is not closed yet ([`Error::NotClosed`]), and when a file cannot be read
     /// or is not what was written as far as that is noticed: what is read is not compared with the
-    /// checksum of the file. What is not in `most` points is not held in memory. Blocks, for some
-    /// milliseconds a file whose event times overlap with what is asked for.
+    /// checksum of the file. Holds some `2 * most` points of an ask at a time. Blocks, for about a
+    /// millisecond a file whose event times overlap with what is asked for.
     pub fn history(
         &self,
         asks: &[Ask],
@@ -63,9 +65,9 @@ impl Historian {
             versions.delete(&gone);
         }
         versions.take_hot(&telemetry);
-        for file in telemetry.files.iter() {
+        for file in telemetry.files.iter().chain(telemetry.older.iter()) {
             let times = (file.min_event_time, file.max_event_time);
-            if asked.any(times, (file.min_epoch, file.max_epoch)) {
+            if versions.wanting() && asked.any(times, (file.min_epoch, file.max_epoch)) {
                 let path = telemetry.directory.join(&file.path);
                 pages::read(&*telemetry.fs, &path, file, &asked, |batch| versions.take(batch))?;
             }
@@ -80,7 +82,13 @@ impl Asked {
         for (i, ask) in asks.iter().enumerate() {
             of_asset.entry(Arc::clone(&ask.asset)).or_default().push(i);
         }
-        Self { asks: asks.to_vec(), of_asset, as_of }
+        let span = Ask {
+            asset: Arc::default(),
+            from: asks.iter().map(|ask| ask.from).min().unwrap_or(i64::MAX),
+            to: asks.iter().map(|ask| ask.to).max().unwrap_or(i64::MIN),
+            after: asks.iter().map(|ask| ask.after).min().unwrap_or(as_of),
+        };
+        Self { asks: asks.to_vec(), of_asset, as_of, span }
     }
 
     /// The asks that are about an asset.
@@ -97,7 +105,7 @@ impl Asked {
     /// Whether anything asked for may be among points of these event times and epochs.
     fn any(&self, (first, last): (i64, i64), (oldest, newest): (u64, u64)) -> bool {
         let may = |ask: &Ask| ask.from <= last && first <= ask.to && ask.after.0 < newest;
-        oldest <= self.as_of.0 && self.asks.iter().any(may)
+        oldest <= self.as_of.0 && may(&self.span) && self.asks.iter().any(may)
     }
 }
 

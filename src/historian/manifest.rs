@@ -12,8 +12,8 @@ use std::sync::Arc;
 use tracing::warn;
 
 const FORMAT_VERSION: u32 = 3;
-/// Archives of this version are read too. They have of each key the newest value of a file, and
-/// lists of replaced points that have only the latest entry of each key.
+/// Archives of this version are read too. They have no files with older values, and lists of
+/// replaced points that have only the latest entry of each key.
 const OLDEST_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
@@ -25,7 +25,7 @@ pub(super) const FOLDER: &str = "telemetry";
 pub struct ArchiveFile {
     /// Path from the archive's directory, with `/`.
     pub path: String,
-    /// Number of points, older values of the same keys included.
+    /// Number of points.
     pub rows: u64,
     /// Length in bytes.
     pub bytes: u64,
@@ -50,7 +50,12 @@ pub(super) struct Manifest {
     pub archived_epoch: Epoch,
     /// The list of replaced points, when there are any.
     pub replaced: Option<ReplacedFile>,
+    /// The values that `telemetry` is made of. In each file a key is once.
     pub files: Vec<ArchiveFile>,
+    /// Values that were replaced by such that became files together with them. In each file a key
+    /// may be more than once, with different epochs.
+    #[serde(default)]
+    pub older: Vec<ArchiveFile>,
 }
 
 /// The list of replaced points.
@@ -104,7 +109,7 @@ impl Manifest {
         durable::create_dir(&**fs, &folder)?;
         let manifest = Self::parse(&durable::read(&**fs, &path)?)
             .map_err(|reason| Error::Manifest { path, reason })?;
-        for file in &manifest.files {
+        for file in manifest.files.iter().chain(&manifest.older) {
             check(&**fs, &directory.join(&file.path), file.bytes)?;
         }
         // The process may have died between the manifest's rename and the sync that makes it
@@ -151,7 +156,7 @@ impl Manifest {
     /// points are still in the log.
     fn remove_orphans(&self, fs: &dyn Fs, directory: &Path) -> Result<(), Error> {
         let mut named: HashSet<PathBuf> =
-            self.files.iter().map(|file| directory.join(&file.path)).collect();
+            self.files.iter().chain(&self.older).map(|file| directory.join(&file.path)).collect();
         named.extend(self.replaced.iter().map(|file| directory.join(&file.path)));
         named.insert(directory.join(NAME));
         let mut found = files_below(fs, &directory.join(FOLDER))?;

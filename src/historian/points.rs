@@ -1,9 +1,9 @@
 //! From hot rows to the columns of `telemetry`, in the order of the archive.
 //!
-//! The order is (day, asset, metric, event time), and the newest first where a key occurs more than
-//! once. Readers get the newest epoch of a key, files get all; inside an epoch the row that came
-//! last wins. Sorting works on rows and numbers, not on points and names: points fall out in order
-//! because each asset's rows are walked once a metric.
+//! The order is (day, asset, metric, event time). Where a key occurs more than once, the newest
+//! epoch wins, and inside an epoch the row that came last; who wants to know gets the values of the
+//! older epochs apart. Sorting works on rows and numbers, not on points and names: points fall out
+//! in order because each asset's rows are walked once a metric.
 
 use super::chunk::{Chunk, Note};
 use super::names::{Names, Slots};
@@ -17,6 +17,7 @@ use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -57,14 +58,12 @@ pub(super) struct Points {
     dictionaries: Dictionaries,
     rows: Vec<RowAt>,
     layouts: Layouts,
-    /// Whether older values of a key come too.
-    keeps_older: bool,
-    /// Points whose key has an older value, in these chunks or outside of them.
+    /// Keys of which some older value may stand outside of these chunks.
     noted: HashSet<Note>,
-    /// Those of them that were met.
+    /// Those of them of which that is so.
     older_outside: Vec<Note>,
-    /// Points that were met together with an older value of their key.
-    older_inside: Vec<Note>,
+    /// Values of older epochs that were met, day by day, for those who want them.
+    older: Option<VecDeque<(i32, Builder)>>,
     /// Up to which epoch the values of a key were deleted, by asset, metric and event time.
     deleted: HashMap<(u32, u32, i64), Epoch>,
     /// The rows of the current asset and day, and its metrics that are still to come.
@@ -129,10 +128,9 @@ impl Points {
             chunks,
             dictionaries: Dictionaries::of(names),
             rows,
-            keeps_older: false,
             noted: notes.into_iter().collect(),
             older_outside: Vec::new(),
-            older_inside: Vec::new(),
+            older: None,
             deleted: HashMap::new(),
             group: (0, 0),
             metrics_left: Vec::new(),
@@ -146,9 +144,9 @@ impl Points {
         self.deleted.extend(deleted.iter().map(key));
     }
 
-    /// Gives older values of a key too, one of each epoch, behind the newest.
+    /// Keeps the values that a key had at older epochs, for [`Points::next_older`].
     pub(super) fn keep_older(&mut self) {
-        self.keeps_older = true;
+        self.older = Some(VecDeque::new());
     }
 
     /// The next batch, with the day since 1970-01-01 on which all of its points lie; at least
@@ -178,21 +176,25 @@ impl Points {
         Some(builder.finish(&self.dictionaries).map(|batch| (day.unwrap_or_default(), batch)))
     }
 
-    /// Points given so far whose key may have an older value in an earlier file.
+    /// Keys met so far whose older value stands in an earlier file.
     pub(super) fn older_outside(&self) -> &[Note] {
         &self.older_outside
     }
 
-    /// Points given so far of whose key an older value was given too.
-    pub(super) fn older_inside(&self) -> &[Note] {
-        &self.older_inside
+    /// When all batches were given: the values that their keys had at older epochs, one of each
+    /// epoch, day after day; in the same order, and of a key the newest first.
+    pub(super) fn next_older(&mut self) -> Option<Result<(i32, RecordBatch), ArrowError>> {
+        let (day, builder) = self.older.as_mut()?.pop_front()?;
+        Some(builder.finish(&self.dictionaries).map(|batch| (day, batch)))
     }
 
     /// Appends the points of one metric of the current group.
     fn run(&mut self, metric: u32, builder: &mut Builder) {
         let rows = &self.rows[self.group.0..self.group.1];
-        // Time and epoch of the point that was given last.
+        // Time and epoch of the value that was met last.
         let mut last: Option<(i64, Epoch)> = None;
+        // The oldest value of a key knows whether there is one outside.
+        let mut oldest: Option<Note> = None;
         for at in rows {
             let slot = self.layouts.slot(at.chunk, metric);
             let chunk = &self.chunks[at.chunk as usize];
@@ -200,7 +202,7 @@ impl Points {
                 continue;
             }
             let newer = last.filter(|(time, _)| *time == at.time).map(|(_, epoch)| epoch);
-            if newer.is_some_and(|newer| newer == chunk.epoch || !self.keeps_older) {
+            if newer == Some(chunk.epoch) {
                 continue;
             }
             let asset = chunk.rows.assets[at.row as usize];
@@ -210,15 +212,29 @@ impl Points {
             {
                 continue;
             }
-            let note = |epoch| Note { epoch, asset, metric, event_time: at.time };
-            self.older_inside.extend(newer.map(note));
-            if !self.noted.is_empty() && self.noted.contains(&note(chunk.epoch)) {
-                self.older_outside.push(note(chunk.epoch));
+            let note = Note { epoch: chunk.epoch, asset, metric, event_time: at.time };
+            if let Some(before) = oldest.replace(note).filter(|_| newer.is_none()) {
+                self.older_outside.extend(self.noted.get(&before));
             }
-            builder.push(chunk, *at, slot as usize, metric);
             last = Some((at.time, chunk.epoch));
+            let into = match (newer, &mut self.older) {
+                (None, _) => &mut *builder,
+                (Some(_), Some(days)) => of_day(days, at.day),
+                (Some(_), None) => continue,
+            };
+            into.push(chunk, *at, slot as usize, metric);
         }
+        self.older_outside.extend(oldest.and_then(|note| self.noted.get(&note)));
     }
+}
+
+/// The builder of a day; days come in order.
+fn of_day(days: &mut VecDeque<(i32, Builder)>, day: i32) -> &mut Builder {
+    if days.back().is_none_or(|(last, _)| *last != day) {
+        days.push_back((day, Builder::default()));
+    }
+    let last = days.len() - 1;
+    &mut days[last].1
 }
 
 impl Layouts {

@@ -80,6 +80,7 @@ struct State {
     sealed: VecDeque<Arc<Segment>>,
     manifest: Manifest,
     files: Arc<Vec<super::ArchiveFile>>,
+    older: Arc<Vec<super::ArchiveFile>>,
     replaced: Arc<Vec<Replaced>>,
     closed: Epoch,
     hot_points: usize,
@@ -111,6 +112,7 @@ impl Historian {
             open: Segment::default(),
             sealed: VecDeque::new(),
             files: Arc::new(manifest.files.clone()),
+            older: Arc::new(manifest.older.clone()),
             replaced: Arc::new(replaced),
             closed: manifest.archived_epoch,
             manifest,
@@ -341,6 +343,7 @@ impl Shared {
             fs: Arc::clone(&self.fs),
             directory: self.directory.clone(),
             files: Arc::clone(&state.files),
+            older: Arc::clone(&state.older),
             replaced: Arc::clone(&state.replaced),
             chunks,
             notes,
@@ -380,6 +383,7 @@ impl Shared {
                     state.hot_points -= segment.points;
                     state.hot_bytes -= segment.bytes;
                     state.files = Arc::new(manifest.files.clone());
+                    state.older = Arc::new(manifest.older.clone());
                     state.replaced = replaced;
                     state.manifest = manifest;
                     self.changed.notify_all();
@@ -407,8 +411,7 @@ impl Shared {
     ) -> Result<(Manifest, Arc<Vec<Replaced>>), Error> {
         let mut written = writer::write(&self.fs, &self.directory, segment, names)?;
         // Whoever replaced a point need not know whether there was one.
-        written.outside.retain(|point| may_hold(&manifest.files, point.event_time));
-        written.replaced.append(&mut written.outside);
+        written.replaced.retain(|point| may_hold(&manifest.files, point.event_time));
         // Of deleted ones a database has to hear, whether a file may hold them or not.
         written.replaced.extend(segment.deleted.iter().filter_map(|note| note.deleted(names)));
         debug!(files = written.files.len(), points = segment.points, "points archived");
@@ -423,6 +426,7 @@ impl Shared {
         }
         manifest.archived_epoch = segment.last_epoch;
         manifest.files.extend(written.files);
+        manifest.older.extend(written.older);
         manifest.write(&self.fs, &self.directory)?;
         if let Some(old) = before.filter(|old| manifest.replaced.as_ref() != Some(old))
             && let Err(failure) = self.fs.remove(&self.directory.join(&old.path))
@@ -433,12 +437,21 @@ impl Shared {
     }
 }
 
-/// Both lists as one, sorted. All entries of a key stay: each tells of another epoch.
+/// Both lists as one, sorted. What replaced values says so itself, by its epoch: there the latest
+/// entry of a key is enough. Deletions all stay, because nothing else tells of them.
 fn merge(old: &[Replaced], new: Vec<Replaced>) -> Vec<Replaced> {
     let mut all: Vec<Replaced> = old.iter().cloned().chain(new).collect();
     // Merges the run that is sorted already.
     all.sort();
-    all.dedup();
+    all.dedup_by(|later, kept| {
+        let same = (&later.asset, &later.metric, later.event_time)
+            == (&kept.asset, &kept.metric, kept.event_time);
+        let one = same && (later == kept || !(later.deleted || kept.deleted));
+        if one {
+            std::mem::swap(later, kept);
+        }
+        one
+    });
     all
 }
 

@@ -27,6 +27,8 @@ pub struct Telemetry {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) directory: PathBuf,
     pub(super) files: Arc<Vec<ArchiveFile>>,
+    /// Files with values that others in files of the same epochs have replaced.
+    pub(super) older: Arc<Vec<ArchiveFile>>,
     pub(super) replaced: Arc<Vec<Replaced>>,
     pub(super) chunks: Vec<Arc<Chunk>>,
     pub(super) notes: Vec<Note>,
@@ -45,7 +47,7 @@ impl Telemetry {
         &self.directory
     }
 
-    /// The files, oldest epochs first.
+    /// The files, oldest epochs first. In each of them a key is once.
     pub fn files(&self) -> &[ArchiveFile] {
         &self.files
     }
@@ -53,7 +55,7 @@ impl Telemetry {
     /// Reads all files and compares their checksums with those of the manifest.
     /// [`Error::Damaged`] names the first that is not what was written. Blocks.
     pub fn check_files(&self) -> Result<(), Error> {
-        for file in self.files.iter() {
+        for file in self.files.iter().chain(self.older.iter()) {
             let path = self.directory.join(&file.path);
             if durable::sum(&*self.fs, &path)? != file.sum() {
                 return Err(Error::Damaged { path });
@@ -69,7 +71,7 @@ impl Telemetry {
 
     /// Points in files that do not count: rows `asset, metric, event_time, before_epoch, deleted`,
     /// each saying that values of this key from before the epoch were replaced or deleted. A key
-    /// may have several. `None` when all count.
+    /// may have several. `None` when all in [`Telemetry::files`] count.
     pub fn replaced(&self) -> Result<Option<RecordBatch>, Error> {
         let mut list = self.replaced.as_ref().clone();
         for note in &self.notes {

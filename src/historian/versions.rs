@@ -141,6 +141,11 @@ impl<'a> Versions<'a> {
         }
     }
 
+    /// Whether there is an ask for which more may be found.
+    pub(super) fn wanting(&self) -> bool {
+        self.found.iter().any(|found| !found.too_many)
+    }
+
     /// The points that count, for each ask.
     pub(super) fn finish(self) -> Vec<Option<PagePoints>> {
         let (most, names) = (self.most, self.metrics.names);
@@ -155,7 +160,7 @@ impl<'a> Versions<'a> {
                 found.pick(self.most);
             }
         }
-        self.found.iter().any(|found| !found.too_many)
+        self.wanting()
     }
 }
 

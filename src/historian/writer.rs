@@ -1,13 +1,13 @@
 //! Writes a segment of hot points as Parquet files, one for each day of event time.
 
-use super::chunk::{Note, Segment};
+use super::chunk::Segment;
 use super::durable::{self, Beside};
 use super::error::Error;
 use super::manifest::{ArchiveFile, FOLDER};
 use super::names::Names;
 use super::points::{Points, Selection};
 use super::replaced::Replaced;
-use super::schema::{ASSET, EPOCH, EVENT_TIME, METRIC, written};
+use super::schema::{EPOCH, EVENT_TIME, written};
 use crate::base::fs::Fs;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
@@ -22,15 +22,18 @@ use std::sync::Arc;
 
 const ROW_GROUP_POINTS: usize = 256 * 1024;
 const BATCH_POINTS: usize = 64 * 1024;
+/// What the names of files with older values end in.
+const OLDER: &str = "-older";
 
 /// What became of a segment.
 #[derive(Debug, Default)]
 pub(super) struct Written {
+    /// Files with the newest value that each key has in the segment.
     pub files: Vec<ArchiveFile>,
-    /// Points of these files that others of them replace.
-    pub replaced: Vec<Replaced>,
+    /// Files with the values that keys had at older epochs of the segment.
+    pub older: Vec<ArchiveFile>,
     /// Points of earlier files that points of these files replace.
-    pub outside: Vec<Replaced>,
+    pub replaced: Vec<Replaced>,
 }
 
 /// Writes and syncs the files. Nobody sees them before a manifest names them; after an error
@@ -55,7 +58,7 @@ pub(super) fn write(
                 if let Some((_, writer)) = other {
                     result.files.push(writer.finish(&**fs, directory)?);
                 }
-                Day::create(fs, directory, day, segment)?
+                Day::create(fs, directory, day, segment, "")?
             }
         };
         current.write(&batch)?;
@@ -64,9 +67,14 @@ pub(super) fn write(
     if let Some((_, writer)) = open {
         result.files.push(writer.finish(&**fs, directory)?);
     }
-    let named = |notes: &[Note]| notes.iter().filter_map(|note| note.superseded(names)).collect();
-    result.replaced = named(points.older_inside());
-    result.outside = named(points.older_outside());
+    let replaced = points.older_outside().iter();
+    result.replaced.extend(replaced.filter_map(|note| note.superseded(names)));
+    while let Some(next) = points.next_older() {
+        let (day, batch) = next?;
+        let mut writer = Day::create(fs, directory, day, segment, OLDER)?;
+        writer.write(&batch)?;
+        result.older.push(writer.finish(&**fs, directory)?);
+    }
     Ok(result)
 }
 
@@ -83,10 +91,12 @@ impl Day {
         directory: &Path,
         day: i32,
         segment: &Segment,
+        ending: &str,
     ) -> Result<Self, Error> {
         let folder = format!("{FOLDER}/day={}", day_name(day));
         durable::create_dir(&**fs, &directory.join(&folder))?;
-        let relative = format!("{folder}/{}-{}.parquet", segment.first_epoch, segment.last_epoch);
+        let relative =
+            format!("{folder}/{}-{}{ending}.parquet", segment.first_epoch, segment.last_epoch);
         let path = directory.join(&relative);
         let file = Beside::create(fs, &path)?;
         let options =
@@ -140,10 +150,9 @@ fn day_name(day: i32) -> String {
 }
 
 fn properties() -> WriterProperties {
-    let sorting = [(ASSET, false), (METRIC, false), (EVENT_TIME, false), (EPOCH, true)];
-    let sorting = sorting.map(|(column, descending)| SortingColumn {
-        column_idx: column as i32,
-        descending,
+    let sorting = [1, 3, 0].map(|column_idx| SortingColumn {
+        column_idx,
+        descending: false,
         nulls_first: false,
     });
     WriterProperties::builder()

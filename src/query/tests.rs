@@ -146,6 +146,24 @@ async fn files_and_hot_points_are_one_table() {
 }
 
 #[tokio::test]
+async fn a_key_is_there_once_however_often_it_was_corrected() {
+    let mut street = Street::new(Limits::default());
+    let check = async |street: &Street, value: u32, place: &str| {
+        let found = street.table("SELECT count(*) n, max(value) v FROM telemetry").await;
+        assert!(found.contains(&format!("| 2 | {value}.0 |")), "{place}: {found}");
+    };
+    street.accept(&[(0, 0, START, 1.0), (1, 0, START, 1.0)]);
+    for value in 2..8 {
+        street.accept(&[(0, 0, START, value.into())]);
+        check(&street, value, "in memory").await;
+        if value % 3 == 0 {
+            street.historian.flush().unwrap();
+            check(&street, value, "in files").await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn explain_shows_both_and_what_was_pruned() {
     let street = filled();
     let all = street.table("EXPLAIN SELECT value FROM telemetry").await;

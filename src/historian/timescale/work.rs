@@ -4,10 +4,7 @@ use super::error::Error;
 use crate::historian::replaced::Replaced;
 use crate::historian::{ArchiveFile, Historian, Selection, Telemetry};
 use crate::model::Epoch;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
-use arrow::error::ArrowError;
+use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::fs::File;
 use std::path::Path;
@@ -19,8 +16,7 @@ const FILE_POINTS_AT_ONCE: usize = 16_384;
 
 /// The next thing to write.
 pub(super) enum Work {
-    /// Points of these files that are newer than the place. Of a file the newest value of each key
-    /// goes.
+    /// Points of these files that are newer than the place. Within a file no key is twice.
     Files(Vec<Step>),
     /// These hot points. No key is twice.
     Hot {
@@ -97,7 +93,7 @@ pub(super) fn hot(points: &Telemetry) -> impl Iterator<Item = Result<RecordBatch
     points.hot(&Selection::default(), None).map(|batch| batch.map_err(Error::from))
 }
 
-/// The points of a file, batch by batch, without older values of the same keys.
+/// The points of a file, batch by batch.
 pub(super) fn file(
     directory: &Path,
     file: &ArchiveFile,
@@ -111,40 +107,7 @@ pub(super) fn file(
     let reader: ParquetRecordBatchReader = ParquetRecordBatchReaderBuilder::try_new(opened)
         .and_then(|builder| builder.with_batch_size(FILE_POINTS_AT_ONCE).build())
         .map_err(failed.clone())?;
-    let mut newest = Newest::default();
-    Ok(reader.map(move |batch| {
-        let batch = batch.map_err(|error| failed(error.into()))?;
-        newest.of(batch).map_err(|error| crate::historian::Error::from(error).into())
-    }))
-}
-
-/// Picks the first of the rows of each key, which stand together, the newest first.
-#[derive(Default)]
-struct Newest {
-    /// The last key of the batches before.
-    last: Option<(String, String, i64)>,
-}
-
-impl Newest {
-    fn of(&mut self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let times = batch.column(0).as_primitive::<TimestampMicrosecondType>().values();
-        let [assets, metrics] = [1, 3].map(|i| batch.column(i).as_string::<i32>());
-        let key = |i: usize| (assets.value(i), metrics.value(i), times[i]);
-        let known = self.last.as_ref().map(|(asset, metric, time)| (&**asset, &**metric, *time));
-        let first = |i: usize| match i.checked_sub(1) {
-            Some(before) => times[i] != times[before] || key(i) != key(before),
-            None => known != Some(key(i)),
-        };
-        let first: BooleanArray = (0..times.len()).map(|i| Some(first(i))).collect();
-        if let Some(end) = times.len().checked_sub(1) {
-            let (asset, metric, time) = key(end);
-            self.last = Some((asset.into(), metric.into(), time));
-        }
-        match first.true_count() == times.len() {
-            true => Ok(batch),
-            false => filter_record_batch(&batch, &first),
-        }
-    }
+    Ok(reader.map(move |batch| batch.map_err(|error| failed(error.into()))))
 }
 
 #[cfg(test)]
