@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const ROW_GROUP_POINTS: usize = 256 * 1024;
+/// A page is decoded for the sake of a few points: small ones cost space, large ones cost whoever
+/// reads one asset.
+const PAGE_POINTS: usize = 8 * 1024;
 const BATCH_POINTS: usize = 64 * 1024;
 /// What the names of files with older values end in.
 const OLDER: &str = "-older";
@@ -158,6 +161,7 @@ fn properties() -> WriterProperties {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_POINTS))
+        .set_data_page_row_count_limit(PAGE_POINTS)
         .set_sorting_columns(Some(sorting.to_vec()))
         .set_created_by("millstream".into())
         .set_column_dictionary_enabled("event_time".into(), false)
