@@ -1,7 +1,8 @@
 //! The few functions that DataFusion lacks or that mean something else there: JSONata skips what
 //! is missing, rounds halves to even, and has no infinities.
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, NullBufferBuilder, StringBuilder};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType as Arrow, Float64Type};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, Expr, Volatility, create_udf};
@@ -93,45 +94,47 @@ pub(super) fn number_text(argument: Expr) -> Expr {
         .call(vec![argument])
 }
 
-enum Operand<'a> {
-    Column(&'a Float64Array),
-    Constant(Option<f64>),
-}
-
 fn each_row(
     function: NumberFunction,
     arguments: &[ColumnarValue],
 ) -> Result<ColumnarValue, DataFusionError> {
-    let mut operands = Vec::with_capacity(arguments.len());
-    let mut rows = None;
-    for argument in arguments {
-        operands.push(match argument {
-            ColumnarValue::Array(array) => {
-                rows = Some(array.len());
-                Operand::Column(floats(array)?)
+    let mut values = vec![None; arguments.len()];
+    let mut columns = Vec::with_capacity(arguments.len());
+    for (value, argument) in values.iter_mut().zip(arguments) {
+        match argument {
+            ColumnarValue::Array(array) => columns.push(Some(floats(array)?)),
+            ColumnarValue::Scalar(ScalarValue::Float64(constant)) => {
+                *value = *constant;
+                columns.push(None);
             }
-            ColumnarValue::Scalar(ScalarValue::Float64(value)) => Operand::Constant(*value),
             ColumnarValue::Scalar(other) => return Err(not_float(&other.data_type())),
-        });
-    }
-    let mut values = vec![None; operands.len()];
-    let mut row = |i: usize| {
-        for (value, operand) in values.iter_mut().zip(&operands) {
-            *value = match operand {
-                Operand::Column(column) => column.is_valid(i).then(|| column.value(i)),
-                Operand::Constant(constant) => *constant,
-            };
         }
-        function(&values).filter(|result| result.is_finite())
-    };
-    let Some(rows) = rows else {
-        return Ok(ColumnarValue::Scalar(ScalarValue::Float64(row(0))));
-    };
-    let mut results = Float64Builder::with_capacity(rows);
-    for i in 0..rows {
-        results.append_option(row(i));
     }
-    Ok(ColumnarValue::Array(Arc::new(results.finish())))
+    let result = |values: &[Option<f64>]| function(values).filter(|result| result.is_finite());
+    let columns: Vec<(usize, &Float64Array)> =
+        columns.into_iter().enumerate().filter_map(|(at, column)| Some((at, column?))).collect();
+    let Some(rows) = columns.first().map(|(_, column)| column.len()) else {
+        return Ok(ColumnarValue::Scalar(ScalarValue::Float64(result(&values))));
+    };
+    let read: Vec<(usize, &[f64], Option<&NullBuffer>)> = columns
+        .into_iter()
+        .map(|(at, column)| {
+            let nulls = column.nulls().filter(|nulls| nulls.null_count() > 0);
+            (at, &column.values()[..rows], nulls)
+        })
+        .collect();
+    let mut results = Vec::with_capacity(rows);
+    let mut missing = NullBufferBuilder::new(rows);
+    for i in 0..rows {
+        for (at, column, nulls) in &read {
+            let known = nulls.is_none_or(|nulls| nulls.is_valid(i));
+            values[*at] = known.then(|| column[i]);
+        }
+        let result = result(&values);
+        missing.append(result.is_some());
+        results.push(result.unwrap_or_default());
+    }
+    Ok(ColumnarValue::Array(Arc::new(Float64Array::new(results.into(), missing.finish()))))
 }
 
 fn floats(array: &ArrayRef) -> Result<&Float64Array, DataFusionError> {
