@@ -276,7 +276,7 @@ impl TypeState {
         }
         let plan = &self.era.plan;
         if self.index[at] == u32::MAX {
-            let (asset, series) = (Asset::new(id, plan), Series::of_asset(&plan.rows, id));
+            let (asset, series) = (Asset::new(id, plan), Series::of_asset(id));
             self.index[at] = match self.vacant.pop() {
                 Some(place) => {
                     self.assets[place as usize] = asset;

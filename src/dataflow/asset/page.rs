@@ -61,7 +61,7 @@ impl TypeState {
         let (asset, series) = (&mut self.assets[index], &mut self.series[index]);
         asset.parked = None;
         asset.forget_now(&era, series);
-        series.shrink(&era.plan.rows);
+        series.shrink();
         out.list.push(Change::Paged(vec![page.request.asset]));
     }
 

@@ -4,16 +4,16 @@ use super::row::RowLayout;
 use crate::base::serial::words;
 use crate::model::Quality;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 /// Rows of one asset, ascending by event time, no two at the same time.
 ///
-/// They stand in a ring of rows: new ones come at the end and old ones go at the front, and
-/// neither moves the others.
+/// They stand in blocks of a few rows: new ones come at the end and old ones go at the front,
+/// block by block, and neither moves the others.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Series {
-    #[serde(with = "words")]
-    words: Vec<u64>,
-    /// Where in the ring row 0 stands, and how many rows there are.
+    blocks: VecDeque<Block>,
+    /// Where in the first block row 0 stands, and how many rows there are.
     head: usize,
     len: usize,
     /// The event time of the last row.
@@ -21,6 +21,10 @@ pub struct Series {
     /// Whether row 0 is only there to be held from: its own points were folded away.
     pub base: bool,
 }
+
+/// The words of [`BLOCK_ROWS`] rows; the last block ends with the last row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Block(#[serde(with = "words")] Vec<u64>);
 
 /// Where a point went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +37,15 @@ pub enum Placed {
     Corrected,
 }
 
-/// The fewest rows by which a full ring grows.
-const GROWTH: usize = 8;
+/// Rows of a block: few, because most of the room in the last one is empty, and as many as a
+/// list of blocks is short.
+const BLOCK_ROWS: usize = 8;
 
 impl Series {
-    /// No rows, with room for some. Assets that begin together would grow together, and all pay
-    /// for it in one tick, so the room differs by the asset's id.
-    pub fn of_asset(layout: &RowLayout, id: u32) -> Self {
-        let rows = GROWTH + id as usize % GROWTH;
-        Self { words: vec![0; rows * layout.stride], ..Self::default() }
+    /// No rows. Assets that begin together would need new blocks together, and all pay for it in
+    /// one tick, so the first block begins elsewhere by the asset's id.
+    pub fn of_asset(id: u32) -> Self {
+        Self { head: id as usize % BLOCK_ROWS, ..Self::default() }
     }
 
     /// The number of rows.
@@ -51,19 +55,22 @@ impl Series {
 
     /// The bytes that it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.words.capacity() * 8
+        let words: usize = self.blocks.iter().map(|block| block.0.capacity()).sum();
+        size_of::<Self>() + self.blocks.capacity() * size_of::<Block>() + words * 8
     }
 
     /// Row `i`.
+    #[inline]
     pub fn row(&self, layout: &RowLayout, i: usize) -> &[u64] {
-        let at = self.at(layout, i);
-        &self.words[at..at + layout.stride]
+        let (block, at) = self.at(layout, i);
+        &self.blocks[block].0[at..at + layout.stride]
     }
 
     /// Row `i`, to be changed.
+    #[inline]
     pub fn row_mut(&mut self, layout: &RowLayout, i: usize) -> &mut [u64] {
-        let at = self.at(layout, i);
-        &mut self.words[at..at + layout.stride]
+        let (block, at) = self.at(layout, i);
+        &mut self.blocks[block].0[at..at + layout.stride]
     }
 
     /// The event time of row `i`.
@@ -100,7 +107,9 @@ impl Series {
         if index < self.len && self.time(layout, index) == time {
             return (index, false);
         }
-        self.make_room(layout);
+        let words = self.end(layout);
+        words.resize(words.len() + layout.stride, 0);
+        self.len += 1;
         // The rows behind it move up by one.
         for i in (index..self.len - 1).rev() {
             self.copy(layout, i, i + 1);
@@ -118,9 +127,9 @@ impl Series {
 
     /// Puts a row behind the newest one.
     pub fn push(&mut self, layout: &RowLayout, row: &[u64]) {
-        self.make_room(layout);
+        self.end(layout).extend_from_slice(row);
+        self.len += 1;
         self.newest = layout.time(row);
-        self.row_mut(layout, self.len - 1).copy_from_slice(row);
     }
 
     /// Puts a point into row `i` and lets later rows hold it, up to the metric's next point.
@@ -157,16 +166,17 @@ impl Series {
 
     /// Cuts off the rows from `at` on.
     pub fn split_off(&mut self, layout: &RowLayout, at: usize) -> Self {
-        let base = self.base && at == 0;
-        self.base &= !base;
-        let mut words = Vec::with_capacity((self.len - at) * layout.stride);
-        for i in at..self.len {
-            words.extend_from_slice(self.row(layout, i));
-        }
-        let (len, newest) = (self.len - at, self.newest);
+        let mut cut = Self { base: self.base && at == 0, ..Self::default() };
+        (at..self.len).for_each(|i| cut.push(layout, self.row(layout, i)));
+        self.base &= !cut.base;
         self.len = at;
         self.newest = if at == 0 { 0 } else { self.time(layout, at - 1) };
-        Self { words, head: 0, len, newest, base }
+        let (block, words) = self.at(layout, at);
+        if let Some(block) = self.blocks.get_mut(block) {
+            block.0.truncate(words);
+        }
+        self.blocks.truncate(block + 1);
+        cut
     }
 
     /// The first row with points of its own.
@@ -175,44 +185,53 @@ impl Series {
     }
 
     /// Forgets the rows before `first`, which stays as the base.
-    pub fn forget(&mut self, layout: &RowLayout, first: usize) {
-        self.head = self.at(layout, first) / layout.stride;
+    pub fn forget(&mut self, first: usize) {
+        self.head += first;
         self.len -= first;
         self.base = true;
+        while self.head >= BLOCK_ROWS {
+            self.head -= BLOCK_ROWS;
+            // The allocator has it for the next new block.
+            self.blocks.pop_front();
+        }
     }
 
     /// Gives room back that is not needed.
-    pub fn shrink(&mut self, layout: &RowLayout) {
-        if self.words.len() > 2 * (self.len + GROWTH) * layout.stride {
-            let rows = self.head..self.head + self.len;
-            let mut words = Vec::with_capacity((self.len + GROWTH) * layout.stride);
-            (0..rows.len()).for_each(|i| words.extend_from_slice(self.row(layout, i)));
-            (self.words, self.head) = (words, 0);
+    pub fn shrink(&mut self) {
+        if self.blocks.capacity() > 2 * self.blocks.len() {
+            self.blocks.shrink_to_fit();
         }
     }
 
-    /// Where the words of row `i` begin.
-    fn at(&self, layout: &RowLayout, i: usize) -> usize {
-        let at = (self.head + i) * layout.stride;
-        if at < self.words.len() { at } else { at - self.words.len() }
+    /// Where row `i` stands: its block, and where in there its words begin.
+    #[inline]
+    fn at(&self, layout: &RowLayout, i: usize) -> (usize, usize) {
+        let at = self.head + i;
+        (at / BLOCK_ROWS, at % BLOCK_ROWS * layout.stride)
     }
 
-    /// One row more, behind the newest one, with whatever stands there.
-    fn make_room(&mut self, layout: &RowLayout) {
-        if self.len * layout.stride == self.words.len() {
-            // Row 0 to the front, so that the new room is behind the newest row.
-            self.words.rotate_left(self.head * layout.stride);
-            self.head = 0;
-            let rows = (self.len / 4).max(GROWTH);
-            self.words.reserve_exact(rows * layout.stride);
-            self.words.resize((self.len + rows) * layout.stride, 0);
+    /// The words of the block in which the next row stands, up to that row.
+    #[inline]
+    fn end(&mut self, layout: &RowLayout) -> &mut Vec<u64> {
+        let (block, at) = self.at(layout, self.len);
+        if block == self.blocks.len() {
+            // Nobody looks at what stands before the first row.
+            let mut words = Vec::with_capacity(BLOCK_ROWS * layout.stride);
+            words.resize(at, 0);
+            self.blocks.push_back(Block(words));
         }
-        self.len += 1;
+        &mut self.blocks[block].0
     }
 
     fn copy(&mut self, layout: &RowLayout, from: usize, to: usize) {
         let (from, to) = (self.at(layout, from), self.at(layout, to));
-        self.words.copy_within(from..from + layout.stride, to);
+        let words = from.1..from.1 + layout.stride;
+        if from.0 == to.0 {
+            return self.blocks[from.0].0.copy_within(words, to.1);
+        }
+        let mut block = std::mem::take(&mut self.blocks[to.0].0);
+        block[to.1..to.1 + layout.stride].copy_from_slice(&self.blocks[from.0].0[words]);
+        self.blocks[to.0].0 = block;
     }
 }
 
@@ -220,9 +239,9 @@ impl Series {
 mod tests {
     use super::*;
 
-    /// Rows come, also late ones, and go: the ring holds what a sorted list does.
+    /// Rows come, also late ones, and go: the blocks hold what a sorted list does.
     #[test]
-    fn a_ring_is_a_sorted_list() {
+    fn blocks_are_a_sorted_list() {
         let layout = RowLayout::new(3, (1, 2), 0, 0, 0);
         let (mut random, mut series, mut times) = (0x5eed_u64, Series::default(), Vec::new());
         for step in 0..2_000_i64 {
@@ -238,7 +257,7 @@ mod tests {
             }
             layout.set_point(series.row_mut(&layout, at), 1, time as u64, Quality::GOOD);
             if times.len() > 20 + (step / 40) as usize {
-                series.forget(&layout, 7);
+                series.forget(7);
                 times.drain(..7);
             }
             let held: Vec<i64> = (0..series.len()).map(|i| series.time(&layout, i)).collect();

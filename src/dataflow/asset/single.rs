@@ -309,7 +309,7 @@ impl Asset {
             let closed = limit.min(time.saturating_sub(plan.out_of_order));
             self.anchor(era, series, base);
             self.absorb(era, series, base, closed);
-            series.forget(layout, base);
+            series.forget(base);
             self.log.forget(states, time);
             self.events.retain(|(row_time, _)| *row_time >= time);
             self.errors.retain(|error| error.event_time >= time);
