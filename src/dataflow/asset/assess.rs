@@ -175,7 +175,8 @@ impl TypeState {
                 && series.newest().is_none_or(|newest| newest < time)
             {
                 let at = series.len();
-                self.mark(asset, (at, at + 1), true, true, &all);
+                self.mark_new(asset, (at, at + 1), &all);
+                self.assets[asset].appended = true;
                 self.stage(layout, time, (rows.words(i), rows.quality(i)));
                 arrivals.keep();
                 continue;
@@ -201,13 +202,16 @@ impl TypeState {
         layout.set_points(row, words, quality);
         if let Some(span) = self.spans.last_mut() {
             span.staged = Some(at / layout.stride);
+            span.is_plain = quality.iter().fold(0, |any, quality| any | quality) == 0;
         }
     }
 
     /// Puts the row of an asset that was laid down behind its newest one.
     pub(super) fn unstage(&mut self, asset: usize) {
         let Some(span) = self.assets[asset].span else { return };
-        if let Some(at) = self.spans[span as usize].staged.take() {
+        let span = &mut self.spans[span as usize];
+        span.is_plain = false;
+        if let Some(at) = span.staged.take() {
             let layout = &self.era.plan.rows;
             let row = &self.staged[at * layout.stride..(at + 1) * layout.stride];
             self.series[asset].push(layout, row);
@@ -318,32 +322,36 @@ impl TypeState {
         appended: bool,
         mask: &[u64],
     ) {
-        let known = self.assets[asset].span;
-        let index = known.map_or(self.spans.len(), |span| span as usize);
-        if known.is_none() {
-            let width = mask_words(self.era.plan.layout.slots.len());
-            let mut span = self.spare.pop().unwrap_or_default();
-            span.touched.clear();
-            span.touched.resize(width, 0);
-            (span.asset, span.start, span.end, span.staged) = (asset, at, end, None);
-            self.spans.push(span);
-            self.assets[asset].span = Some(index as u32);
-            self.assets[asset].appended = true;
+        let Some(known) = self.assets[asset].span else {
+            self.mark_new(asset, (at, end), mask);
+            self.assets[asset].appended = appended;
+            return;
+        };
+        let span = &mut self.spans[known as usize];
+        if made {
+            // Rows behind the new one moved up by one.
+            span.start += usize::from(at <= span.start);
+            span.end += usize::from(at < span.end);
         }
-        let span = &mut self.spans[index];
-        if known.is_some() {
-            if made {
-                // Rows behind the new one moved up by one.
-                span.start += usize::from(at <= span.start);
-                span.end += usize::from(at < span.end);
-            }
-            span.start = span.start.min(at);
-            span.end = span.end.max(end);
-        }
+        span.start = span.start.min(at);
+        span.end = span.end.max(end);
         self.assets[asset].appended &= appended;
         for (word, fresh) in span.touched.iter_mut().zip(mask) {
             *word |= fresh;
         }
+    }
+
+    /// Marks the first rows of an asset in an epoch to be looked at again.
+    fn mark_new(&mut self, asset: usize, (start, end): (usize, usize), mask: &[u64]) {
+        let width = mask_words(self.era.plan.layout.slots.len());
+        let mut touched = self.spare.pop().unwrap_or_default().touched;
+        touched.clear();
+        touched.extend_from_slice(mask);
+        while touched.len() < width {
+            touched.push(0);
+        }
+        self.assets[asset].span = Some(self.spans.len() as u32);
+        self.spans.push(Span { asset, start, end, touched, staged: None, is_plain: false });
     }
 
     /// Evaluates, steps the rules, folds the windows and hands out what is new.

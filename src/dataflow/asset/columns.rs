@@ -10,9 +10,7 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType as Arrow, Float64Type, Int64Type};
-use std::iter::Peekable;
 use std::sync::Arc;
-use std::vec::IntoIter;
 
 /// The rows of all spans, one column a metric; null where it has no value or a bad one.
 pub struct Columns {
@@ -21,12 +19,18 @@ pub struct Columns {
     columns: Vec<Option<ArrayRef>>,
 }
 
-/// What an expression gives, row by row.
+/// What an expression gives for each row.
 pub struct Results {
-    words: ScalarBuffer<u64>,
+    values: Values,
     nulls: Option<NullBuffer>,
-    failures: Peekable<IntoIter<(usize, expr::Error)>>,
-    row: usize,
+    /// Rows that could not be computed, ascending.
+    failures: Vec<(usize, expr::Error)>,
+}
+
+/// The values of a result; anything where there is none.
+enum Values {
+    Words(ScalarBuffer<u64>),
+    Bits(BooleanBuffer),
 }
 
 impl Columns {
@@ -42,9 +46,10 @@ impl Columns {
         for span in spans {
             for i in span.start..span.end {
                 let row = rows.row(layout, span, i);
-                if layout.is_good(row, &wanted) {
+                if span.is_plain || layout.is_good(row, &wanted) {
+                    let values = layout.values(row);
                     for (column, slot) in slots.iter().enumerate() {
-                        words[column * count + at] = layout.value(row, *slot);
+                        words[column * count + at] = values[*slot];
                     }
                 } else {
                     for (column, slot) in slots.iter().enumerate() {
@@ -84,21 +89,57 @@ impl Columns {
         let columns: Vec<ArrayRef> = columns.collect();
         let (values, failures) = expr.evaluate_rows(&columns, self.rows);
         let nulls = values.nulls().filter(|nulls| nulls.null_count() > 0).cloned();
-        let failures = failures.into_iter().peekable();
-        Results { words: words(&values), nulls, failures, row: 0 }
+        Results { values: Values::of(&values), nulls, failures }
     }
 }
 
 impl Results {
-    /// The next row's value as a word, if it has one, or why it has none.
-    pub fn next_row(&mut self) -> Result<Option<u64>, Arc<str>> {
-        let row = self.row;
-        self.row += 1;
-        if let Some((_, error)) = self.failures.next_if(|(failed, _)| *failed == row) {
-            return Err(error.to_string().into());
-        }
+    /// A row's value as a word, if it has one.
+    #[inline]
+    pub fn value(&self, row: usize) -> Option<u64> {
         let known = self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-        Ok(known.then(|| self.words[row]))
+        known.then(|| match &self.values {
+            Values::Words(words) => words[row],
+            Values::Bits(bits) => u64::from(bits.value(row)),
+        })
+    }
+
+    /// Why a row has no value, when it could not be computed.
+    #[inline]
+    pub fn failure(&self, row: usize) -> Option<Arc<str>> {
+        if self.failures.is_empty() {
+            return None;
+        }
+        let found = self.failures.binary_search_by_key(&row, |(failed, _)| *failed);
+        found.ok().map(|at| self.failures[at].1.to_string().into())
+    }
+
+    /// The rows that could not be computed, ascending.
+    pub fn failed(&self) -> impl Iterator<Item = usize> {
+        self.failures.iter().map(|(row, _)| *row)
+    }
+
+    /// Sets a bit in the words of the rows that have a value, and in others where that is true.
+    /// A row is so many words; its bit is counted from its first word on.
+    pub fn mark(&self, bit: usize, width: usize, known: &mut [u64], are_true: &mut [u64]) {
+        let (word, bit) = (bit / 64, 1 << (bit % 64));
+        match &self.nulls {
+            None => known.chunks_exact_mut(width).for_each(|row| row[word] |= bit),
+            Some(nulls) => {
+                nulls.valid_indices().for_each(|row| known[row * width + word] |= bit);
+            }
+        }
+        match &self.values {
+            Values::Bits(bits) => {
+                let bits = self.nulls.as_ref().map_or(bits.clone(), |nulls| bits & nulls.inner());
+                bits.set_indices().for_each(|row| are_true[row * width + word] |= bit);
+            }
+            Values::Words(words) => {
+                let is_true = |row: &usize| self.value(*row).is_some_and(|value| value != 0);
+                let rows = (0..words.len()).filter(is_true);
+                rows.for_each(|row| are_true[row * width + word] |= bit);
+            }
+        }
     }
 }
 
@@ -135,27 +176,25 @@ fn array(data_type: DataType, words: ScalarBuffer<u64>, missing: &[usize]) -> Ar
     }
 }
 
-/// The values of a result as words; zero where there is none.
-fn words(values: &ArrayRef) -> ScalarBuffer<u64> {
-    let rows = values.len();
-    match values.data_type() {
-        Arrow::Float64 => {
-            let numbers = values.as_primitive::<Float64Type>().values().inner();
-            ScalarBuffer::new(numbers.clone(), 0, rows)
-        }
-        Arrow::Int64 => {
-            let numbers = values.as_primitive::<Int64Type>().values().inner();
-            ScalarBuffer::new(numbers.clone(), 0, rows)
-        }
-        Arrow::Boolean => {
-            let bits = values.as_boolean().values();
-            (0..rows).map(|row| u64::from(bits.value(row))).collect()
-        }
-        Arrow::Utf8 => {
-            let texts = values.as_string::<i32>().iter();
-            texts.map(|text| text.map_or(0, |text| u64::from(Symbol::of(text).0))).collect()
-        }
-        // The type of a column without any value: all rows are null.
-        _ => std::iter::repeat_n(0, rows).collect(),
+impl Values {
+    fn of(values: &ArrayRef) -> Self {
+        let rows = values.len();
+        Self::Words(match values.data_type() {
+            Arrow::Float64 => {
+                let numbers = values.as_primitive::<Float64Type>().values().inner();
+                ScalarBuffer::new(numbers.clone(), 0, rows)
+            }
+            Arrow::Int64 => {
+                let numbers = values.as_primitive::<Int64Type>().values().inner();
+                ScalarBuffer::new(numbers.clone(), 0, rows)
+            }
+            Arrow::Boolean => return Self::Bits(values.as_boolean().values().clone()),
+            Arrow::Utf8 => {
+                let texts = values.as_string::<i32>().iter();
+                texts.map(|text| text.map_or(0, |text| u64::from(Symbol::of(text).0))).collect()
+            }
+            // The type of a column without any value: all rows are null.
+            _ => std::iter::repeat_n(0, rows).collect(),
+        })
     }
 }

@@ -1,10 +1,10 @@
 //! Runs a plan's expressions over the rows that need it: one column a metric, all assets at once.
 
 use super::columns::{Columns, Results};
-use super::plan::{DerivedPlan, Plan};
+use super::plan::{DerivedPlan, Input, Plan};
 use super::row::RowLayout;
 use super::series::Series;
-use crate::model::Quality;
+use crate::model::{Quality, mask_words};
 use std::sync::Arc;
 
 /// A run of rows of one asset whose expressions must be evaluated.
@@ -21,6 +21,8 @@ pub struct Span {
     /// The only row, when it is not yet behind the newest one of the series: its number among the
     /// staged rows.
     pub staged: Option<usize>,
+    /// Whether that row has points of good quality of all metrics that were looked at so far.
+    pub is_plain: bool,
 }
 
 /// The rows of all spans. Staged ones lie side by side, and so most rows of an epoch do: those of
@@ -32,6 +34,7 @@ pub struct SpanRows<'a> {
 
 impl SpanRows<'_> {
     /// Row `i` of a span's asset.
+    #[inline]
     pub fn row(&self, layout: &RowLayout, span: &Span, i: usize) -> &[u64] {
         match span.staged {
             Some(at) => &self.staged[at * layout.stride..(at + 1) * layout.stride],
@@ -39,6 +42,7 @@ impl SpanRows<'_> {
         }
     }
 
+    #[inline]
     fn row_mut(&mut self, layout: &RowLayout, span: &Span, i: usize) -> &mut [u64] {
         match span.staged {
             Some(at) => &mut self.staged[at * layout.stride..(at + 1) * layout.stride],
@@ -61,6 +65,14 @@ impl SpanRows<'_> {
             _ => layout.as_of(series.row(layout, i - 1), slot),
         }
     }
+}
+
+/// The rules' conditions of all rows, as they stand in a row: which are known, and which are true.
+struct Conditions {
+    /// Words a row of each.
+    width: usize,
+    known: Vec<u64>,
+    are_true: Vec<u64>,
 }
 
 /// A failed evaluation that came or went.
@@ -90,17 +102,51 @@ pub fn evaluate(plan: &Plan, spans: &mut [Span], rows: &mut SpanRows, failures: 
             columns = Columns::gather(plan, &slots, spans, rows);
         }
     }
-    let mut results: Vec<Results> =
+    let results: Vec<Results> =
         plan.hidden.iter().map(|hidden| columns.evaluate(&hidden.expr)).collect();
+    let conditions = Conditions::of(plan, &results, columns.rows());
+    let mut failed: Vec<usize> = results.iter().flat_map(Results::failed).collect();
+    failed.sort_unstable();
+    failed.dedup();
+    let (mut failed, mut at) = (failed.into_iter().peekable(), 0);
     for span in spans.iter() {
         for i in span.start..span.end {
             let row = rows.row_mut(&plan.rows, span, i);
-            for (index, (hidden, results)) in plan.hidden.iter().zip(&mut results).enumerate() {
-                let result = results.next_row();
-                plan.set_input(row, hidden.to, result.as_ref().copied().unwrap_or(None));
-                let at = (span.asset, plan.derived.len() + index);
-                report(plan, row, at, &hidden.source, result.err(), failures);
+            conditions.put(plan, row, at);
+            for (hidden, results) in plan.hidden.iter().zip(&results) {
+                if let Input::Number(index) = hidden.to {
+                    plan.rows.set_number(row, index, results.value(at));
+                }
             }
+            if failed.next_if_eq(&at).is_some() || plan.rows.errors(row) != 0 {
+                for (index, (hidden, results)) in plan.hidden.iter().zip(&results).enumerate() {
+                    let place = (span.asset, plan.derived.len() + index);
+                    report(plan, row, place, &hidden.source, results.failure(at), failures);
+                }
+            }
+            at += 1;
+        }
+    }
+}
+
+impl Conditions {
+    fn of(plan: &Plan, results: &[Results], rows: usize) -> Self {
+        let width = mask_words(plan.rows.conditions);
+        let (mut known, mut are_true) = (vec![0; rows * width], vec![0; rows * width]);
+        for (hidden, results) in plan.hidden.iter().zip(results) {
+            if let Input::Condition(index) = hidden.to {
+                results.mark(index, width, &mut known, &mut are_true);
+            }
+        }
+        Self { width, known, are_true }
+    }
+
+    /// Puts those of row `at` of all rows into the row.
+    #[inline]
+    fn put(&self, plan: &Plan, row: &mut [u64], at: usize) {
+        for word in 0..self.width {
+            let from = at * self.width + word;
+            plan.rows.set_conditions(row, word, (self.known[from], self.are_true[from]));
         }
     }
 }
@@ -115,26 +161,36 @@ fn derive(
     failures: &mut Vec<Failure>,
 ) -> bool {
     let layout = &plan.rows;
-    let mut results = columns.evaluate(&derived.expr);
+    let results = columns.evaluate(&derived.expr);
     let (mut words, mut missing) = (Vec::with_capacity(columns.rows()), Vec::new());
     let mut grew = false;
+    // Whether points of the measured metrics alone cause a value.
+    let triggers = plan.measured_mask().iter().zip(&derived.trigger).any(|(a, b)| a & b != 0);
     for span in spans {
         let mut changed = false;
         for i in span.start..span.end {
-            let result = results.next_row();
-            changed |=
-                put(plan, derived, rows, (span, i), result.as_ref().copied().unwrap_or(None));
+            let at = words.len();
+            if let (true, Some(value), true) = (span.is_plain, results.value(at), triggers) {
+                let row = rows.row_mut(layout, span, i);
+                layout.set_good_point(row, derived.slot, value);
+                words.push(value);
+                changed = true;
+                continue;
+            }
+            span.is_plain = false;
+            changed |= put(plan, derived, rows, (span, i), results.value(at));
             let row = rows.row_mut(layout, span, i);
             let source = &plan.names[derived.slot];
-            report(plan, row, (span.asset, index), source, result.err(), failures);
+            report(plan, row, (span.asset, index), source, results.failure(at), failures);
             let usable = layout.usable(row, derived.slot);
             if usable.is_none() {
                 missing.push(words.len());
             }
             words.push(usable.unwrap_or(0));
         }
-        let series = &mut rows.series[span.asset];
-        if span.end < series.len() {
+        // Nobody holds anything of a row that is the newest.
+        if span.staged.is_none() && span.end < rows.series[span.asset].len() {
+            let series = &mut rows.series[span.asset];
             let reach = series.hold(layout, span.end - 1, derived.slot);
             if changed && reach > span.end {
                 span.end = reach;
@@ -150,6 +206,7 @@ fn derive(
 }
 
 /// Puts a derived value into row `i`. Returns whether the row's own point changed.
+#[inline]
 fn put(
     plan: &Plan,
     derived: &DerivedPlan,
@@ -178,6 +235,7 @@ fn put(
 }
 
 /// Books a failure that came, or one that went.
+#[inline]
 fn report(
     plan: &Plan,
     row: &mut [u64],

@@ -62,7 +62,7 @@ impl Asset {
             + self.errors.capacity() * size_of::<ErrorRow>()
             + self.errors.len() * TEXT;
         held.windows += self.windows.iter().map(|windows| windows.bytes()).sum::<usize>();
-        let words = [&self.latest, &self.base_latest, &self.health, &self.levels];
+        let words = [&self.latest, &self.base_latest, &self.health, &self.levels, &self.scored];
         held.rows += size_of::<Self>() + words.map(Vec::capacity).iter().sum::<usize>() * 8;
         held.rows += self.parked.as_ref().map_or(0, |parked| parked.bytes());
         held.series += self.anchors.iter().map(Anchor::bytes).sum::<usize>();

@@ -41,6 +41,9 @@ pub struct RulePlan {
     data_type: DataType,
     /// Warning and critical.
     pub levels: [Option<LevelPlan>; 2],
+    /// By the bits of [`RulePlan::resting`]: numbers from the first to the second leave the levels
+    /// as they are. Others may do so too.
+    kept: [(f64, f64); 4],
 }
 
 /// A level.
@@ -92,8 +95,13 @@ impl RulePlan {
             let data_type = slot.as_ref().map_or(unslotted, |slot| slot.data_type);
             let levels =
                 levels.map(|level| level.as_ref().map(|l| LevelPlan::of(l, slot.as_ref())));
-            let id = rule.id.as_str().into();
-            rules.push(Self { id, kind: rule.kind, input, data_type, levels });
+            let (id, kind) = (rule.id.as_str().into(), rule.kind);
+            let compares = kind == RuleKind::Value && data_type == DataType::Double;
+            let kept = [0, 1, 2, 3].map(|bits| match compares {
+                true => kept(&levels, bits),
+                false => NO_NUMBER,
+            });
+            rules.push(Self { id, kind, input, data_type, levels, kept });
         }
         Ok(rules)
     }
@@ -181,7 +189,14 @@ impl RulePlan {
     }
 
     /// Whether a value leaves the levels as they are, of which those with a bit are active.
+    #[inline]
     pub fn keeps(&self, bits: u64, word: u64) -> bool {
+        let ((from, to), x) = (self.kept[bits as usize], f64::from_bits(word));
+        (from <= x && x <= to) || self.looks_kept(bits, word)
+    }
+
+    /// As [`RulePlan::keeps`], without what is known beforehand.
+    fn looks_kept(&self, bits: u64, word: u64) -> bool {
         self.kind == RuleKind::Value
             && self.levels.iter().enumerate().all(|(i, level)| {
                 let phase = if bits >> i & 1 == 1 { ACTIVE } else { NORMAL };
@@ -262,6 +277,26 @@ impl LevelPlan {
         }
     }
 
+    /// The numbers that leave the level as it is, from the first to the second.
+    fn kept(&self, is_active: bool) -> (f64, f64) {
+        use Comparison::{Ge, Gt, Le, Lt};
+        let Condition::Order { op, limit, exit } = self.condition else { return NO_NUMBER };
+        let (up_to, from) = (|x| (f64::NEG_INFINITY, x), |x| (x, f64::INFINITY));
+        match (op, is_active, exit) {
+            (Gt, false, _) => up_to(limit),
+            (Ge, false, _) => up_to(limit.next_down()),
+            (Lt, false, _) => from(limit),
+            (Le, false, _) => from(limit.next_up()),
+            (Gt | Ge, true, Some(exit)) => from(exit),
+            (Lt | Le, true, Some(exit)) => up_to(exit),
+            (Gt, true, None) => from(limit.next_up()),
+            (Ge, true, None) => from(limit),
+            (Lt, true, None) => up_to(limit.next_down()),
+            (Le, true, None) => up_to(limit),
+            _ => NO_NUMBER,
+        }
+    }
+
     fn observe(&self, level: &mut [i64], t: i64, data_type: DataType, word: u64) {
         let (enter, exit) = self.condition.test(data_type, word);
         match level[0] {
@@ -317,6 +352,16 @@ pub fn is_active(level: &[i64]) -> bool {
 /// When the condition of a pending-off level ended.
 pub fn condition_end(level: &[i64]) -> Option<i64> {
     (level[0] == PENDING_OFF).then_some(level[2])
+}
+
+/// From the first to the second there is no number.
+const NO_NUMBER: (f64, f64) = (f64::INFINITY, f64::NEG_INFINITY);
+
+/// The numbers that leave all levels as they are, of which those with a bit are active.
+fn kept(levels: &[Option<LevelPlan>; 2], bits: usize) -> (f64, f64) {
+    let each = levels.iter().enumerate();
+    let each = each.filter_map(|(i, level)| Some(level.as_ref()?.kept(bits >> i & 1 == 1)));
+    each.fold((f64::NEG_INFINITY, f64::INFINITY), |all, one| (all.0.max(one.0), all.1.min(one.1)))
 }
 
 /// A point came: the absence is over, and the next one may begin.

@@ -29,7 +29,11 @@ pub struct Plan {
     pub(super) hidden: Vec<HiddenPlan>,
     /// The measured metrics that expressions read, ascending.
     pub(super) read: Vec<usize>,
+    /// All metrics, measured and derived, as a mask.
+    pub(super) all_metrics: Vec<u64>,
     pub(super) numeric: Vec<usize>,
+    /// The same as a mask, when all of them are doubles.
+    pub(super) numeric_doubles: Option<Vec<u64>>,
     pub(super) windows: Vec<Window>,
     pub(super) rules: Vec<RulePlan>,
     pub(super) events: Vec<EventPlan>,
@@ -148,6 +152,12 @@ impl Plan {
             key: key.into(),
             version,
             names: layout.slots.iter().map(|slot| slot.name.as_str().into()).collect(),
+            all_metrics: mask_of(0..metrics, metrics),
+            numeric_doubles: {
+                let mut numeric = layout.numeric().into_iter();
+                let doubles = numeric.all(|slot| layout.slots[slot].data_type == DataType::Double);
+                doubles.then(|| mask_of(layout.numeric(), metrics))
+            },
             numeric: layout.numeric(),
             windows: document.windows(),
             hot_horizon: document.time.hot_horizon.0,
@@ -176,8 +186,7 @@ impl Plan {
 
     /// The mask of all metrics, measured and derived.
     pub(super) fn all_mask(&self) -> Vec<u64> {
-        let slots = self.layout.slots.len();
-        mask_of(0..slots, slots)
+        self.all_metrics.clone()
     }
 }
 

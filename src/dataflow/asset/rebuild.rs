@@ -259,7 +259,7 @@ impl TypeState {
         let mut failures = Vec::new();
         evaluate(
             plan,
-            &mut [Span { asset: 0, start: first, end, touched, staged: None }],
+            &mut [Span { start: first, end, touched, ..Span::default() }],
             &mut SpanRows { series: std::slice::from_mut(&mut segment.series), staged: &mut [] },
             &mut failures,
         );

@@ -46,13 +46,7 @@ impl Windows {
     pub fn append(&mut self, plan: &Plan, window: Window, row: &[u64]) {
         let time = plan.rows.time(row);
         let open = self.at(plan, time - time.rem_euclid(window.size().0));
-        let (stats, _) = open.words[1..].as_chunks_mut();
-        for (stat, slot) in stats.iter_mut().zip(&plan.numeric) {
-            if let Some(x) = point(plan, row, *slot) {
-                add(stat, x);
-                open.dirty = true;
-            }
-        }
+        open.dirty |= add_row(plan, open.words[1..].as_chunks_mut().0, row);
     }
 
     /// Folds the touched metrics anew in all windows that overlap `[from, to]`. These are the
@@ -76,11 +70,7 @@ impl Windows {
                 let first = series.position(rows, start).max(series.first());
                 let last = series.position(rows, range.1).max(first);
                 let open = self.at(plan, start);
-                for (k, slot) in plan.numeric.iter().enumerate() {
-                    if touched[slot / 64] >> (slot % 64) & 1 == 1 {
-                        open.fold((past, at, range), series, first..last, (k, *slot));
-                    }
-                }
+                open.fold((past, at, range), series, first..last, touched);
             }
             let next = past.next_time(series, range.1).map(|time| time - time.rem_euclid(size));
             let behind = self.open.partition_point(|open| open.start < range.1);
@@ -135,12 +125,7 @@ impl Windows {
         let Ok(at) = self.open.binary_search_by_key(&start, |open| open.start) else { return };
         let width = plan.numeric.len() * STAT_WORDS;
         let folded = self.open[at].folded.get_or_insert_with(|| vec![0; width]);
-        let (stats, _) = folded.as_chunks_mut();
-        for (stat, slot) in stats.iter_mut().zip(&plan.numeric) {
-            if let Some(x) = point(plan, row, *slot) {
-                add(stat, x);
-            }
-        }
+        add_row(plan, folded.as_chunks_mut().0, row);
     }
 
     /// Folds the rows of all past segments into the windows that stay open.
@@ -211,33 +196,66 @@ impl Windows {
 }
 
 impl OpenWindow {
+    /// Folds the touched metrics of these rows anew.
     fn fold(
         &mut self,
         (past, at, range): (Past<'_>, usize, (i64, i64)),
         series: &Series,
         rows: std::ops::Range<usize>,
-        (k, slot): (usize, usize),
+        touched: &[u64],
     ) {
         let plan = &past.now.plan;
-        let mut stat = [0; STAT_WORDS];
-        if let Some(folded) = &self.folded {
-            stat.copy_from_slice(&folded[k * STAT_WORDS..(k + 1) * STAT_WORDS]);
+        let mut words = match &self.folded {
+            Some(folded) => folded.clone(),
+            None => vec![0; plan.numeric.len() * STAT_WORDS],
+        };
+        let (stats, _) = words.as_chunks_mut();
+        let is_touched = |slot: usize| touched[slot / 64] >> (slot % 64) & 1 == 1;
+        let numeric = || plan.numeric.iter().copied().enumerate();
+        for (k, slot) in numeric().filter(|(_, slot)| is_touched(*slot)) {
+            add_past(past, at, range, slot, &mut stats[k]);
         }
-        add_past(past, at, range, slot, &mut stat);
-        for i in rows {
-            if let Some(x) = point(plan, series.row(&plan.rows, i), slot) {
-                add(&mut stat, x);
+        if numeric().all(|(_, slot)| is_touched(slot)) {
+            for i in rows {
+                add_row(plan, stats, series.row(&plan.rows, i));
+            }
+        } else {
+            for (k, slot) in numeric().filter(|(_, slot)| is_touched(*slot)) {
+                let rows = rows.clone().map(|i| series.row(&plan.rows, i));
+                rows.filter_map(|row| point(plan, row, slot)).for_each(|x| add(&mut stats[k], x));
             }
         }
-        let words = &mut self.words[1 + k * STAT_WORDS..1 + (k + 1) * STAT_WORDS];
-        if *words != stat {
-            words.copy_from_slice(&stat);
-            if self.words[0] > 0 && !self.dirty {
-                self.words[0] += 1;
+        for (k, _) in numeric().filter(|(_, slot)| is_touched(*slot)) {
+            let words = &mut self.words[1 + k * STAT_WORDS..1 + (k + 1) * STAT_WORDS];
+            if *words != stats[k] {
+                words.copy_from_slice(&stats[k]);
+                if self.words[0] > 0 && !self.dirty {
+                    self.words[0] += 1;
+                }
+                self.dirty = true;
             }
-            self.dirty = true;
         }
     }
+}
+
+/// Adds the row's own points. Returns whether there are any.
+fn add_row(plan: &Plan, stats: &mut [[u64; STAT_WORDS]], row: &[u64]) -> bool {
+    let doubles = plan.numeric_doubles.as_ref();
+    if doubles.is_some_and(|all| plan.rows.is_fresh_and_good(row, all)) {
+        let values = plan.rows.values(row);
+        for (k, stat) in stats.iter_mut().enumerate() {
+            add(stat, f64::from_bits(values[plan.numeric[k]]));
+        }
+        return !plan.numeric.is_empty();
+    }
+    let mut any = false;
+    for (stat, slot) in stats.iter_mut().zip(&plan.numeric) {
+        if let Some(x) = point(plan, row, *slot) {
+            add(stat, x);
+            any = true;
+        }
+    }
+    any
 }
 
 /// Adds the points of a metric in past segments that lie in a range of times.
@@ -267,16 +285,20 @@ fn point(plan: &Plan, row: &[u64], slot: usize) -> Option<f64> {
     plan.layout.slots[slot].data_type.number(plan.rows.usable(row, slot)?)
 }
 
-fn add(stat: &mut [u64; STAT_WORDS], x: f64) {
-    let [count, sum, min, max, first, last] = stat;
-    let x_bits = x.to_bits();
+#[inline]
+fn add([count, sum, min, max, first, last]: &mut [u64; STAT_WORDS], x: f64) {
+    let word = x.to_bits();
     if *count == 0 {
-        (*min, *max, *first) = (x_bits, x_bits, x_bits);
-    } else {
-        *min = f64::from_bits(*min).min(x).to_bits();
-        *max = f64::from_bits(*max).max(x).to_bits();
+        (*min, *max, *first) = (word, word, word);
+    }
+    // A number is neither less nor greater than its like, which stays.
+    if x < f64::from_bits(*min) {
+        *min = word;
+    }
+    if x > f64::from_bits(*max) {
+        *max = word;
     }
     *count += 1;
     *sum = (f64::from_bits(*sum) + x).to_bits();
-    *last = x_bits;
+    *last = word;
 }

@@ -75,6 +75,16 @@ impl HealthPlan {
         self.parts.iter().filter_map(|part| part.hold.map(|(i, _)| (i, part.input)))
     }
 
+    /// Whether the score is made of the rules' conditions in a row and of nothing else.
+    pub fn is_of_conditions(&self) -> bool {
+        let is_condition = |input| matches!(input, Input::Condition(_));
+        let mut parts = self.parts.iter();
+        parts.all(|part| {
+            let when = part.when.is_none_or(is_condition);
+            is_condition(part.input) && when && part.hold.is_none()
+        })
+    }
+
     /// Words of a row of the health table.
     pub fn stride(&self) -> usize {
         2 + self.parts.len()

@@ -8,7 +8,9 @@ use super::parked::Parked;
 use super::plan::Plan;
 use super::rollup::Windows;
 use super::row::NEVER;
+use super::score::HealthPlan;
 use super::series::Series;
+use super::state::StateLayout;
 use super::state_log::StateLog;
 use super::tables::{Tables, push};
 use crate::base::serial::words;
@@ -64,6 +66,10 @@ pub struct Asset {
     pub alarm: i64,
     /// What the rules remember in short, and since when; see [`StateLayout::resting`].
     pub resting: Option<(i64, u64)>,
+    /// The rules' conditions in the row that was scored last, when the health is made of nothing
+    /// else.
+    #[serde(skip)]
+    pub scored: Vec<u64>,
     /// Index into the spans of this epoch, when the asset has rows in it.
     pub span: Option<u32>,
     /// Whether all rows of this epoch went to the end of the series.
@@ -113,6 +119,7 @@ impl Asset {
             deadline: i64::MAX,
             alarm: i64::MAX,
             resting: None,
+            scored: Vec::new(),
             span: None,
             appended: true,
             opened: false,
@@ -133,7 +140,7 @@ impl Asset {
             windows.append(plan, *window, row);
         }
         self.settle_behind(plan, plan.rows.time(row));
-        slots(plan.rows.fresh(row), |slot| take(&mut self.latest, slot, (plan, row, slot)));
+        take_fresh(&mut self.latest, plan, row);
         self.hand_out(era, row, tables, out);
     }
 
@@ -208,8 +215,7 @@ impl Asset {
         let (plan, layout) = (&era.plan, &era.plan.rows);
         if self.appended {
             for i in span.start..series.len() {
-                let row = series.row(layout, i);
-                slots(layout.fresh(row), |slot| take(&mut self.latest, slot, (plan, row, slot)));
+                take_fresh(&mut self.latest, plan, series.row(layout, i));
             }
             return;
         }
@@ -233,26 +239,52 @@ impl Asset {
         let (plan, states) = (&era.plan, &era.states);
         push(&mut tables.latest, self.id, &self.latest);
         if let Some(health) = &plan.health {
-            let before = tables.health.words.len();
-            health.score(plan, states, row, self.log.last(states), tables);
-            let words = &tables.health.words[before..];
-            if words == self.health {
-                tables.health.words.truncate(before);
-            } else {
-                let moved = self.health.get(1) != Some(&words[1]);
-                if moved {
-                    self.place_in_fleet(plan, -1, out);
-                }
-                self.health.clear();
-                self.health.extend_from_slice(words);
-                tables.health.assets.push(self.id);
-                if moved {
-                    self.place_in_fleet(plan, 1, out);
-                }
-            }
+            self.hand_out_health((plan, states), health, row, tables, out);
         }
         self.hand_out_levels(plan, tables);
         self.hand_out_windows(tables);
+    }
+
+    /// Puts the asset's health into the table when it changed.
+    fn hand_out_health(
+        &mut self,
+        (plan, states): (&Plan, &StateLayout),
+        health: &HealthPlan,
+        row: &[u64],
+        tables: &mut Tables,
+        out: &mut Changes,
+    ) {
+        let conditions = plan.rows.conditions(row);
+        if !self.health.is_empty() && !self.scored.is_empty() && self.scored == conditions {
+            // All but the event time is as it was.
+            let time = plan.rows.time(row) as u64;
+            if self.health[0] != time {
+                self.health[0] = time;
+                push(&mut tables.health, self.id, &self.health);
+            }
+            return;
+        }
+        self.scored.clear();
+        if health.is_of_conditions() {
+            self.scored.extend_from_slice(conditions);
+        }
+        let before = tables.health.words.len();
+        health.score(plan, states, row, self.log.last(states), tables);
+        let words = &tables.health.words[before..];
+        if words == self.health {
+            tables.health.words.truncate(before);
+            return;
+        }
+        let moved = self.health.get(1) != Some(&words[1]);
+        if moved {
+            self.place_in_fleet(plan, -1, out);
+        }
+        self.health.clear();
+        self.health.extend_from_slice(words);
+        tables.health.assets.push(self.id);
+        if moved {
+            self.place_in_fleet(plan, 1, out);
+        }
     }
 
     /// Puts the asset's levels into the table when they changed.
@@ -341,8 +373,17 @@ impl Asset {
             for (windows, window) in self.windows.iter_mut().zip(&era.plan.windows) {
                 windows.absorb(&era.plan, *window, row, closed);
             }
-            let fresh = era.plan.rows.fresh(row);
-            slots(fresh, |slot| take(&mut self.base_latest, slot, (&era.plan, row, slot)));
+        }
+        let mut wanted = era.plan.all_mask();
+        for i in (series.first()..=base).rev() {
+            let row = series.row(&era.plan.rows, i);
+            let mut mask = wanted.clone();
+            mask.iter_mut().zip(era.plan.rows.fresh(row)).for_each(|(mask, fresh)| *mask &= fresh);
+            slots(&mask, |slot| take(&mut self.base_latest, slot, (&era.plan, row, slot)));
+            wanted.iter_mut().zip(&mask).for_each(|(wanted, taken)| *wanted &= !taken);
+            if wanted.iter().all(|wanted| *wanted == 0) {
+                break;
+            }
         }
     }
 }
@@ -363,6 +404,20 @@ fn newest<'a>(plan: &Plan, series: &'a Series, slot: usize) -> Option<&'a [u64]>
     let layout = &plan.rows;
     let mut rows = (series.first()..series.len()).rev().map(|i| series.row(layout, i));
     rows.find(|row| layout.is_fresh(row, slot))
+}
+
+/// Copies the points of a row into the row of the table `Latest`.
+fn take_fresh(latest: &mut [u64], plan: &Plan, row: &[u64]) {
+    let (layout, time) = (&plan.rows, plan.rows.time(row) as u64);
+    let (cells, values) = (latest.as_chunks_mut().0, layout.values(row));
+    let is_plain = layout.is_fresh_and_good(row, &plan.all_metrics);
+    for (slot, cell) in cells.iter_mut().enumerate() {
+        if is_plain {
+            *cell = [values[slot], time, 0];
+        } else if layout.is_fresh(row, slot) {
+            *cell = [values[slot], time, u64::from(layout.quality(row, slot).0)];
+        }
+    }
 }
 
 /// Copies the point of slot `from` of a row into the row of the table `Latest`.

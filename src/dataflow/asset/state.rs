@@ -142,6 +142,7 @@ impl StateLayout {
 
 impl Plan {
     /// The value of a rule's input in a row, `None` when missing or bad.
+    #[inline]
     pub(super) fn input(&self, row: &[u64], input: Input) -> Option<u64> {
         match input {
             Input::Metric(slot) => self.rows.usable(row, slot),
@@ -152,6 +153,7 @@ impl Plan {
 
     /// What a threshold rule looks at: a value as of the row, or for an absence only one of the
     /// row's own points.
+    #[inline]
     fn seen(&self, row: &[u64], rule: &RulePlan) -> Option<u64> {
         let seen = self.input(row, rule.input);
         match (rule.kind, rule.input) {
@@ -176,15 +178,5 @@ impl Plan {
         };
         let held = || self.health.iter().flat_map(HealthPlan::held).any(|(_, input)| holds(input));
         rules && events() && !held()
-    }
-
-    /// Sets the value of a rule's expression in a row.
-    pub(super) fn set_input(&self, row: &mut [u64], input: Input, value: Option<u64>) {
-        match input {
-            // Metrics have points.
-            Input::Metric(_) => {}
-            Input::Number(index) => self.rows.set_number(row, index, value),
-            Input::Condition(index) => self.rows.set_condition(row, index, value),
-        }
     }
 }

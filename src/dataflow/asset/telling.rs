@@ -113,6 +113,7 @@ impl Asset {
         self.place_in_fleet(plan, -1, out);
         self.levels.clear();
         self.health.clear();
+        self.scored.clear();
     }
 
     /// Tells the asset's places in the fleet: its levels, and its band and score.
