@@ -175,8 +175,7 @@ impl TypeState {
                 && series.newest().is_none_or(|newest| newest < time)
             {
                 let at = series.len();
-                self.mark_new(asset, (at, at + 1), &all);
-                self.assets[asset].appended = true;
+                self.mark_new(asset, (at, at + 1), true);
                 self.stage(layout, time, (rows.words(i), rows.quality(i)));
                 arrivals.keep();
                 continue;
@@ -212,6 +211,7 @@ impl TypeState {
         let span = &mut self.spans[span as usize];
         span.is_plain = false;
         if let Some(at) = span.staged.take() {
+            span.touched.clone_from(&self.era.plan.measured_touched);
             let layout = &self.era.plan.rows;
             let row = &self.staged[at * layout.stride..(at + 1) * layout.stride];
             self.series[asset].push(layout, row);
@@ -323,9 +323,11 @@ impl TypeState {
         mask: &[u64],
     ) {
         let Some(known) = self.assets[asset].span else {
-            self.mark_new(asset, (at, end), mask);
-            self.assets[asset].appended = appended;
-            return;
+            let new = self.mark_new(asset, (at, end), appended);
+            let touched = &mut self.spans[new].touched;
+            touched.clear();
+            touched.extend_from_slice(mask);
+            return touched.resize(mask_words(self.era.plan.layout.slots.len()), 0);
         };
         let span = &mut self.spans[known as usize];
         if made {
@@ -341,17 +343,13 @@ impl TypeState {
         }
     }
 
-    /// Marks the first rows of an asset in an epoch to be looked at again.
-    fn mark_new(&mut self, asset: usize, (start, end): (usize, usize), mask: &[u64]) {
-        let width = mask_words(self.era.plan.layout.slots.len());
-        let mut touched = self.spare.pop().unwrap_or_default().touched;
-        touched.clear();
-        touched.extend_from_slice(mask);
-        while touched.len() < width {
-            touched.push(0);
-        }
-        self.assets[asset].span = Some(self.spans.len() as u32);
+    /// Marks the first rows of an asset in an epoch to be looked at again, touched or not.
+    fn mark_new(&mut self, asset: usize, (start, end): (usize, usize), appended: bool) -> usize {
+        let touched = self.spare.pop().unwrap_or_default().touched;
+        let of_asset = &mut self.assets[asset];
+        (of_asset.span, of_asset.appended) = (Some(self.spans.len() as u32), appended);
         self.spans.push(Span { asset, start, end, touched, staged: None, is_plain: false });
+        self.spans.len() - 1
     }
 
     /// Evaluates, steps the rules, folds the windows and hands out what is new.
@@ -374,7 +372,7 @@ impl TypeState {
             let row = span.staged.map(|at| &staged[at * stride..(at + 1) * stride]);
             if let (Some(row), Some((since, resting))) = (row, asset.resting)
                 && since < plan.rows.time(row)
-                && plan.keeps(resting, row)
+                && plan.keeps(resting, row, span.is_plain)
             {
                 debug_assert!(asset.log.rests(plan, &era.states, row));
                 asset.append(&era, row, &mut tables, out);

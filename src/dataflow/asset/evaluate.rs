@@ -16,7 +16,7 @@ pub struct Span {
     pub start: usize,
     /// One behind the last row; grows where a derived value is held further.
     pub end: usize,
-    /// Metrics with a point that came, changed or went, as a mask.
+    /// Metrics with a point that came, changed or went, as a mask; anything while the row is staged.
     pub touched: Vec<u64>,
     /// The only row, when it is not yet behind the newest one of the series: its number among the
     /// staged rows.
@@ -109,14 +109,18 @@ pub fn evaluate(plan: &Plan, spans: &mut [Span], rows: &mut SpanRows, failures: 
     failed.sort_unstable();
     failed.dedup();
     let (mut failed, mut at) = (failed.into_iter().peekable(), 0);
+    let mut numbers = Vec::new();
+    for (hidden, results) in plan.hidden.iter().zip(&results) {
+        if let Input::Number(index) = hidden.to {
+            numbers.push((index, results));
+        }
+    }
     for span in spans.iter() {
         for i in span.start..span.end {
             let row = rows.row_mut(&plan.rows, span, i);
             conditions.put(plan, row, at);
-            for (hidden, results) in plan.hidden.iter().zip(&results) {
-                if let Input::Number(index) = hidden.to {
-                    plan.rows.set_number(row, index, results.value(at));
-                }
+            for (index, results) in &numbers {
+                plan.rows.set_number(row, *index, results.value(at));
             }
             if failed.next_if_eq(&at).is_some() || plan.rows.errors(row) != 0 {
                 for (index, (hidden, results)) in plan.hidden.iter().zip(&results).enumerate() {
@@ -197,7 +201,7 @@ fn derive(
                 grew = true;
             }
         }
-        if changed {
+        if changed && span.staged.is_none() {
             span.touched[derived.slot / 64] |= 1 << (derived.slot % 64);
         }
     }

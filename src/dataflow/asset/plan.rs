@@ -29,6 +29,8 @@ pub struct Plan {
     pub(super) hidden: Vec<HiddenPlan>,
     /// The measured metrics that expressions read, ascending.
     pub(super) read: Vec<usize>,
+    /// The measured ones among all metrics, as a mask.
+    pub(super) measured_touched: Vec<u64>,
     /// All metrics, measured and derived, as a mask.
     pub(super) all_metrics: Vec<u64>,
     pub(super) numeric: Vec<usize>,
@@ -36,6 +38,8 @@ pub struct Plan {
     pub(super) numeric_doubles: Option<Vec<u64>>,
     pub(super) windows: Vec<Window>,
     pub(super) rules: Vec<RulePlan>,
+    /// Where the rules look, when all of them look at metrics and nothing else has a state.
+    pub(super) watched: Option<Vec<usize>>,
     pub(super) events: Vec<EventPlan>,
     pub(super) health: Option<HealthPlan>,
     /// What it was compiled from.
@@ -152,6 +156,7 @@ impl Plan {
             key: key.into(),
             version,
             names: layout.slots.iter().map(|slot| slot.name.as_str().into()).collect(),
+            measured_touched: mask_of(0..layout.measured, metrics),
             all_metrics: mask_of(0..metrics, metrics),
             numeric_doubles: {
                 let mut numeric = layout.numeric().into_iter();
@@ -167,6 +172,13 @@ impl Plan {
             derived,
             hidden,
             read,
+            watched: {
+                let slots = rules.iter().map(|rule| match rule.input {
+                    Input::Metric(slot) => Some(slot),
+                    Input::Number(_) | Input::Condition(_) => None,
+                });
+                slots.collect::<Option<_>>().filter(|_| events.is_empty() && holds == 0)
+            },
             rules,
             events,
             health,

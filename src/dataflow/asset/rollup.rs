@@ -243,8 +243,11 @@ fn add_row(plan: &Plan, stats: &mut [[u64; STAT_WORDS]], row: &[u64]) -> bool {
     let doubles = plan.numeric_doubles.as_ref();
     if doubles.is_some_and(|all| plan.rows.is_fresh_and_good(row, all)) {
         let values = plan.rows.values(row);
-        for (k, stat) in stats.iter_mut().enumerate() {
-            add(stat, f64::from_bits(values[plan.numeric[k]]));
+        if values.len() == stats.len() {
+            stats.iter_mut().zip(values).for_each(|(stat, word)| add(stat, f64::from_bits(*word)));
+        } else {
+            let numeric = plan.numeric.iter().map(|slot| f64::from_bits(values[*slot]));
+            stats.iter_mut().zip(numeric).for_each(|(stat, x)| add(stat, x));
         }
         return !plan.numeric.is_empty();
     }

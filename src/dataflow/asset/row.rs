@@ -202,16 +202,16 @@ impl RowLayout {
     #[inline]
     pub fn set_points(&self, row: &mut [u64], words: &[u64], quality: &[u32]) {
         let count = words.len();
-        for mask in [MASKS, MASKS + self.mask] {
-            for (i, word) in row[mask..mask + mask_words(count)].iter_mut().enumerate() {
-                *word |= u64::MAX >> (64 - (count - 64 * i).min(64));
-            }
+        for i in 0..mask_words(count) {
+            let mask = u64::MAX >> (64 - (count - 64 * i).min(64));
+            row[MASKS + i] |= mask;
+            row[MASKS + self.mask + i] |= mask;
         }
         row[self.values..self.values + count].copy_from_slice(words);
         let qualities = &mut row[self.qualities..];
         let (pairs, rest) = quality.as_chunks::<2>();
-        for (to, [low, high]) in qualities.iter_mut().zip(pairs) {
-            *to = u64::from(*low) | u64::from(*high) << 32;
+        for (i, [low, high]) in pairs.iter().enumerate() {
+            qualities[i] = u64::from(*low) | u64::from(*high) << 32;
         }
         if let [last] = rest {
             let to = &mut qualities[pairs.len()];

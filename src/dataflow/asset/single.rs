@@ -136,8 +136,8 @@ impl Asset {
     /// Takes a row behind the newest one that leaves the rules as they are.
     pub fn append(&mut self, era: &Era, row: &[u64], tables: &mut Tables, out: &mut Changes) {
         let plan = &era.plan;
-        for (windows, window) in self.windows.iter_mut().zip(&plan.windows) {
-            windows.append(plan, *window, row);
+        for (at, windows) in self.windows.iter_mut().enumerate() {
+            windows.append(plan, plan.windows[at], row);
         }
         self.settle_behind(plan, plan.rows.time(row));
         take_fresh(&mut self.latest, plan, row);
@@ -302,7 +302,8 @@ impl Asset {
 
     /// Puts the asset's windows that changed into their tables.
     pub fn hand_out_windows(&mut self, tables: &mut Tables) {
-        for (windows, upserts) in self.windows.iter_mut().zip(&mut tables.rollups) {
+        for (at, windows) in self.windows.iter_mut().enumerate() {
+            let upserts = &mut tables.rollups[at];
             windows.take_dirty(|start, words| {
                 upserts.windows.push(start);
                 push(upserts, self.id, words);
@@ -410,11 +411,11 @@ fn newest<'a>(plan: &Plan, series: &'a Series, slot: usize) -> Option<&'a [u64]>
 fn take_fresh(latest: &mut [u64], plan: &Plan, row: &[u64]) {
     let (layout, time) = (&plan.rows, plan.rows.time(row) as u64);
     let (cells, values) = (latest.as_chunks_mut().0, layout.values(row));
-    let is_plain = layout.is_fresh_and_good(row, &plan.all_metrics);
+    if layout.is_fresh_and_good(row, &plan.all_metrics) {
+        return cells.iter_mut().zip(values).for_each(|(cell, value)| *cell = [*value, time, 0]);
+    }
     for (slot, cell) in cells.iter_mut().enumerate() {
-        if is_plain {
-            *cell = [values[slot], time, 0];
-        } else if layout.is_fresh(row, slot) {
+        if layout.is_fresh(row, slot) {
             *cell = [values[slot], time, u64::from(layout.quality(row, slot).0)];
         }
     }

@@ -165,7 +165,13 @@ impl Plan {
     }
 
     /// Whether the rules stay as they are when they look at a row; see [`StateLayout::resting`].
-    pub(super) fn keeps(&self, resting: u64, row: &[u64]) -> bool {
+    /// `is_plain`: the row has good points of all metrics.
+    pub(super) fn keeps(&self, resting: u64, row: &[u64], is_plain: bool) -> bool {
+        if let (true, Some(watched)) = (is_plain, &self.watched) {
+            let values = self.rows.values(row);
+            return (self.rules.iter().enumerate())
+                .all(|(i, rule)| rule.keeps(resting >> (2 * i) & 3, values[watched[i]]));
+        }
         let holds = |input| self.input(row, input).is_some_and(|word| word != 0);
         let rules = self.rules.iter().enumerate().all(|(i, rule)| {
             let bits = resting >> (2 * i) & 3;

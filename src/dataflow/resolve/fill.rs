@@ -39,6 +39,10 @@ impl Picked<'_> {
         match source.convert {
             Convert::Double(conversion) => {
                 let values = column.as_primitive::<Float64Type>().values();
+                let plain = nulls.is_none() && self.qualities.is_none() && source.range.is_none();
+                if plain && conversion == Conversion::IDENTITY && self.copy(source, values, rows) {
+                    return true;
+                }
                 self.put(source, nulls, rows, refuse, |row| double(values[row], conversion))
             }
             Convert::IntegerToDouble(conversion) => {
@@ -91,6 +95,19 @@ impl Picked<'_> {
                 })
             }
         }
+    }
+
+    /// Fills the slot with the values as they are, when all of them are finite.
+    fn copy(&self, source: &Source, values: &[f64], rows: &mut Rows) -> bool {
+        if !self.picked.iter().all(|row| values[*row as usize].is_finite()) {
+            return false;
+        }
+        let mut to = source.slot;
+        for row in self.picked {
+            rows.words[to] = values[*row as usize].to_bits();
+            to += rows.slots;
+        }
+        true
     }
 
     #[inline]
