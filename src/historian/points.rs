@@ -68,6 +68,8 @@ pub(super) struct Points {
     deleted: HashMap<(u32, u32, i64), Epoch>,
     /// The rows of the current asset and day, and its metrics that are still to come.
     group: (usize, usize),
+    /// Whether each of these rows is one point of each metric, and all of them count.
+    is_whole: bool,
     metrics_left: Vec<u32>,
     batch_points: usize,
 }
@@ -133,6 +135,7 @@ impl Points {
             older: None,
             deleted: HashMap::new(),
             group: (0, 0),
+            is_whole: false,
             metrics_left: Vec::new(),
             batch_points,
         }
@@ -152,7 +155,7 @@ impl Points {
     /// The next batch, with the day since 1970-01-01 on which all of its points lie; at least
     /// `batch_points` long, except at the end of a day.
     pub(super) fn next_batch(&mut self) -> Option<Result<(i32, RecordBatch), ArrowError>> {
-        let mut builder = Builder::default();
+        let mut builder = Builder::with_capacity(self.batch_points.min(self.rows.len()));
         let mut day = None;
         while builder.times.len() < self.batch_points {
             if self.metrics_left.is_empty() {
@@ -165,10 +168,14 @@ impl Points {
                 let length = self.rows[start..].iter().take_while(|row| same(row)).count();
                 self.group = (start, start + length);
                 self.metrics_left = self.layouts.metrics_of(&self.rows[start..start + length]);
+                self.is_whole = self.are_whole(&self.rows[start..start + length]);
             }
             let Some(metric) = self.metrics_left.pop() else { continue };
             day = Some(self.rows[self.group.0].day);
-            self.run(metric, &mut builder);
+            match self.is_whole {
+                true => self.column(metric, &mut builder),
+                false => self.run(metric, &mut builder),
+            }
         }
         if builder.times.is_empty() {
             return None;
@@ -186,6 +193,45 @@ impl Points {
     pub(super) fn next_older(&mut self) -> Option<Result<(i32, RecordBatch), ArrowError>> {
         let (day, builder) = self.older.as_mut()?.pop_front()?;
         Some(builder.finish(&self.dictionaries).map(|batch| (day, batch)))
+    }
+
+    /// Whether these rows of one asset and day have all metrics of one layout, all of them
+    /// numbers, once at each time, and nothing is known of any but its value.
+    fn are_whole(&self, rows: &[RowAt]) -> bool {
+        let Some(first) = rows.first() else { return false };
+        let chunk = |at: &RowAt| &self.chunks[at.chunk as usize];
+        let slots = &chunk(first).slots;
+        self.noted.is_empty()
+            && self.deleted.is_empty()
+            && slots.data_types.iter().all(|data_type| *data_type != DataType::String)
+            && rows.windows(2).all(|pair| pair[0].time < pair[1].time)
+            && rows.iter().all(|at| {
+                Arc::ptr_eq(slots, &chunk(at).slots) && chunk(at).rows.is_whole(at.row as usize)
+            })
+    }
+
+    /// Appends one metric of the current group when its rows are whole.
+    fn column(&self, metric: u32, builder: &mut Builder) {
+        let rows = &self.rows[self.group.0..self.group.1];
+        let Some(first) = rows.first() else { return };
+        let slot = self.layouts.slot(first.chunk, metric) as usize;
+        let of_first = &self.chunks[first.chunk as usize];
+        let (asset, data_type) =
+            (of_first.rows.assets[first.row as usize], of_first.slots.data_types[slot]);
+        let chunk = |at: &RowAt| &self.chunks[at.chunk as usize];
+        let place = |at: &RowAt| at.row as usize * of_first.rows.slots + slot;
+        let word = |at: &RowAt| chunk(at).rows.words[place(at)];
+        builder.times.extend(rows.iter().map(|at| at.time));
+        let devices = rows.iter().map(|at| chunk(at).rows.devices[at.row as usize] as i32);
+        builder.devices.extend(devices);
+        let values = rows.iter().map(|at| data_type.number(word(at)).unwrap_or_default());
+        builder.values.extend(values);
+        builder.quality.extend(rows.iter().map(|at| chunk(at).rows.quality[place(at)]));
+        builder.epochs.extend(rows.iter().map(|at| chunk(at).epoch.0));
+        let count = builder.times.len();
+        builder.assets.resize(count, asset as i32);
+        builder.metrics.resize(count, metric as i32);
+        builder.texts.resize(count, -1);
     }
 
     /// Appends the points of one metric of the current group.
@@ -337,6 +383,22 @@ struct Builder {
 }
 
 impl Builder {
+    fn with_capacity(points: usize) -> Self {
+        // A batch ends behind the run of one metric.
+        let points = points + points / 8;
+        Self {
+            times: Vec::with_capacity(points),
+            assets: Vec::with_capacity(points),
+            devices: Vec::with_capacity(points),
+            metrics: Vec::with_capacity(points),
+            values: Vec::with_capacity(points),
+            texts: Vec::with_capacity(points),
+            quality: Vec::with_capacity(points),
+            epochs: Vec::with_capacity(points),
+            ..Self::default()
+        }
+    }
+
     fn push(&mut self, chunk: &Chunk, at: RowAt, slot: usize, metric: u32) {
         let row = at.row as usize;
         let word = chunk.rows.words[row * chunk.rows.slots + slot];

@@ -168,6 +168,11 @@ fn properties() -> WriterProperties {
         .set_column_encoding("event_time".into(), Encoding::DELTA_BINARY_PACKED)
         .set_column_dictionary_enabled("value".into(), false)
         .set_column_encoding("value".into(), Encoding::BYTE_STREAM_SPLIT)
+        // Both repeat or rise by little from row to row: no dictionary has to be searched.
+        .set_column_dictionary_enabled("quality".into(), false)
+        .set_column_encoding("quality".into(), Encoding::DELTA_BINARY_PACKED)
+        .set_column_dictionary_enabled("epoch".into(), false)
+        .set_column_encoding("epoch".into(), Encoding::DELTA_BINARY_PACKED)
         .set_column_statistics_enabled("device".into(), EnabledStatistics::Chunk)
         .set_column_statistics_enabled("text".into(), EnabledStatistics::Chunk)
         .build()

@@ -58,6 +58,12 @@ impl Rows {
         &self.fresh[i * width..(i + 1) * width]
     }
 
+    /// Whether row `i` has a point in each slot.
+    pub fn is_whole(&self, i: usize) -> bool {
+        let points: u32 = self.fresh(i).iter().map(|word| word.count_ones()).sum();
+        points as usize == self.slots
+    }
+
     /// The values of row `i`.
     pub fn words(&self, i: usize) -> &[u64] {
         &self.words[i * self.slots..(i + 1) * self.slots]
