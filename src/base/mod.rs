@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod fs;
+pub mod link;
 pub mod lock;
 pub mod memory;
 pub mod serial;
