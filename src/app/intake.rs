@@ -188,6 +188,7 @@ pub fn refused(error: CommitError) -> DoorError {
         CommitError::Full
         | CommitError::NoSpace
         | CommitError::Closed
+        | CommitError::Away(_)
         | CommitError::Poisoned(_) => ErrorKind::Unavailable,
         CommitError::TooLarge { .. } => ErrorKind::TooLarge,
         CommitError::Refused(_) => ErrorKind::Invalid,

@@ -67,7 +67,7 @@ pub struct Document {
 }
 
 /// A catalog document as a user hands it in: the catalog gives it its id and version.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewDocument {
     /// What it describes.
     pub kind: Kind,
@@ -118,6 +118,14 @@ pub struct DeadLetter {
 }
 
 impl Frame {
+    /// A frame of nothing, not even a tick, which no log holds: it only says that no other frame
+    /// of this process will have this epoch or an earlier one.
+    pub fn pass(epoch: Epoch) -> Self {
+        let (documents, batches, dead_letters) = (Vec::new(), Vec::new(), Vec::new());
+        let (tick, edits, pages) = (Timestamp::MIN, Vec::new(), Vec::new());
+        Self { epoch, tick, documents, batches, edits, pages, dead_letters }
+    }
+
     /// About how many bytes it takes in memory. Buffers that batches share count for each.
     pub fn bytes(&self) -> usize {
         let batches = self.batches.iter().map(|batch| batch.rows().get_array_memory_size());

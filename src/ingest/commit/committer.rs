@@ -5,8 +5,8 @@ use super::worker::{Message, Pending, Worker};
 use crate::base::clock::Clock;
 use crate::log::Log;
 use crate::model::{Epoch, Frame};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
 
@@ -41,6 +41,10 @@ pub enum Error {
     Thread(std::io::Error),
 }
 
+/// Lets a committer go beyond epochs of other processes; does not keep its thread.
+#[derive(Clone)]
+pub struct Passer(Weak<Shared>);
+
 struct Shared {
     queue: crossbeam_channel::Sender<Message>,
     room: Arc<Semaphore>,
@@ -55,6 +59,17 @@ pub(super) struct Status {
     /// The bytes of all frames that were sent.
     pub sent_bytes: AtomicU64,
     pub state: watch::Sender<State>,
+}
+
+impl Passer {
+    /// All frames from now on come after this epoch, and the dataflow hears so at once. Nothing is
+    /// written for it.
+    pub fn pass(&self, epoch: Epoch) {
+        if let Some(shared) = self.0.upgrade() {
+            // When the thread has ended there will be no frame.
+            let _ = shared.queue.send(Message::Pass(epoch));
+        }
+    }
 }
 
 impl Committer {
@@ -145,6 +160,11 @@ impl Committer {
     pub fn cut_log(&self, epoch: Epoch) {
         // When the thread has ended, the next one will do it.
         let _ = self.shared.queue.send(Message::Cut(epoch));
+    }
+
+    /// Something that another process tells how far it is.
+    pub fn passer(&self) -> Passer {
+        Passer(Arc::downgrade(&self.shared))
     }
 
     /// The last epoch that is durable; 0 when there is none.

@@ -13,6 +13,6 @@ mod merge;
 #[cfg(test)]
 mod tests;
 
-pub use committer::{Answer, Committer, Error, State};
-pub use submission::{Assign, CommitError, Committed, Limits, Marked, Refusal, Submission};
+pub use committer::{Answer, Committer, Error, Passer, State};
+pub use submission::{Assign, CommitError, Committed, Limits, Marked, Refusal, Submission, Turn};
 pub use worker::{COMMIT_SECONDS, MERGED, QUEUE_BYTES, REFUSED, ROWS};

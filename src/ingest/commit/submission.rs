@@ -73,6 +73,9 @@ pub enum CommitError {
         /// What `messages` says.
         messages: u32,
     },
+    /// The process that keeps the catalog does not take documents now: try again later.
+    #[error("commit: {0}")]
+    Away(Arc<str>),
     /// A batch cannot be written. A defect of the door.
     #[error("commit: {0}")]
     Unwritable(Arc<str>),
@@ -110,9 +113,37 @@ pub struct Limits {
     pub queue_submissions: usize,
     /// A frame takes no further submission once it would hold more bytes than this.
     pub frame_bytes: usize,
+    /// Which epochs are this process's.
+    pub turn: Turn,
     /// How often a frame without content is written when nothing else is committed; `None` when
     /// ticks come with the submissions.
     pub ticks: Option<Duration>,
+}
+
+/// Which epochs are a process's, so that those of several processes never have one in common: those
+/// that leave the remainder `process` when they are divided by `processes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The number of processes.
+    pub processes: u64,
+    /// The number of this one.
+    pub process: u64,
+    /// The dataflow has heard already that all frames come after this epoch.
+    pub passed: Epoch,
+}
+
+impl Turn {
+    /// The first epoch of this process from that one on.
+    pub(super) fn from(self, epoch: Epoch) -> Epoch {
+        let Self { processes, process, .. } = self;
+        Epoch(epoch.0 + (process + processes - epoch.0 % processes) % processes)
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { processes: 1, process: 0, passed: Epoch(0) }
+    }
 }
 
 impl Default for Limits {
@@ -121,6 +152,7 @@ impl Default for Limits {
             queue_bytes: 64 << 20,
             queue_submissions: 1 << 16,
             frame_bytes: 4 << 20,
+            turn: Turn::default(),
             ticks: Some(Duration::from_secs(1)),
         }
     }

@@ -31,6 +31,7 @@ pub(super) enum Message {
     Submission(Pending),
     Mark,
     Cut(Epoch),
+    Pass(Epoch),
     Close,
 }
 
@@ -53,6 +54,8 @@ pub(super) struct Worker {
     status: Arc<Status>,
     /// Whether the next frame is to be marked.
     marked: bool,
+    /// The last epoch that was passed without a frame in the log.
+    passed: Epoch,
     /// Did not fit into the last frame.
     held: Option<Pending>,
     /// Documents that the catalog has and the log does not, because the disk was full.
@@ -89,6 +92,7 @@ impl Worker {
             messages,
             status,
             marked: false,
+            passed: limits.turn.passed,
             held,
             owed,
             last_clock,
@@ -164,6 +168,7 @@ impl Worker {
                     return Err(Tick);
                 }
                 Ok(Message::Cut(epoch)) => self.cut(epoch),
+                Ok(Message::Pass(epoch)) => self.pass(epoch),
                 Ok(Message::Close) => {
                     self.closing = true;
                     return Ok(self.next());
@@ -181,6 +186,7 @@ impl Worker {
                 Message::Submission(pending) => return Some(pending),
                 Message::Mark => self.marked = true,
                 Message::Cut(epoch) => self.cut(epoch),
+                Message::Pass(epoch) => self.pass(epoch),
                 Message::Close => self.closing = true,
             }
         }
@@ -190,6 +196,22 @@ impl Worker {
     fn cut(&mut self, epoch: Epoch) {
         if let Err(error) = self.log.cut(epoch) {
             warn!(%error, "the log is not cut; it will be tried again");
+        }
+    }
+
+    /// Goes beyond an epoch of another process, unless a frame has done that already. A frame that
+    /// is being made gets its epoch after this. The other's frame had a tick, so that the next one
+    /// of this process is due that much later.
+    fn pass(&mut self, epoch: Epoch) {
+        if self.log.poisoned().is_some() {
+            // Whether the last frame is in the log is not known: nothing may come after it.
+            return;
+        }
+        let last = self.log.last_epoch().unwrap_or_default();
+        if epoch > last.max(self.passed) {
+            self.passed = epoch;
+            // When nobody takes frames any more, the next one will say so.
+            let _ = self.frames.send(Frame::pass(epoch));
         }
     }
 
@@ -280,7 +302,8 @@ impl Worker {
         let live = self.limits.ticks.map(|_| Timestamp(now));
         // Before the first tick of a recording, time stands at its origin.
         let tick = tick.or(live).unwrap_or(Timestamp(0));
-        (self.log.next_epoch(wall), self.log.last_tick().map_or(tick, |last| last.max(tick)))
+        let next = self.log.next_epoch(wall).max(Epoch(self.passed.0 + 1));
+        (self.limits.turn.from(next), self.log.last_tick().map_or(tick, |last| last.max(tick)))
     }
 
     /// The frame is durable: first the dataflow gets it, then the answers go out.
@@ -361,6 +384,7 @@ fn refuse(answer: oneshot::Sender<Result<Committed, CommitError>>, error: Commit
         CommitError::NoSpace => "no_space",
         CommitError::Poisoned(_) => "poisoned",
         CommitError::Closed => "closed",
+        CommitError::Away(_) => "away",
         CommitError::TooLarge { .. } => "too_large",
         CommitError::Ordinal { .. } | CommitError::Unwritable(_) => "defect",
     };
