@@ -126,7 +126,7 @@ pub fn render<'scope>(
             rows.for_each(|capability, rows| {
                 let epoch = *capability.time();
                 let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
-                held.rows.push(std::mem::take(rows).0);
+                held.rows.push(std::mem::take(rows).rows);
             });
             ticks.for_each(|capability, ticks| {
                 let epoch = *capability.time();

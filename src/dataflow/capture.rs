@@ -26,6 +26,13 @@ impl Outlet {
         Self { outputs, closed: Rc::default() }
     }
 
+    /// Hands something out; waits while the channel is full.
+    pub fn send(&self, output: Output) {
+        if self.outputs.send(output).is_err() {
+            self.closed.set(true);
+        }
+    }
+
     /// Whether a change found nobody to receive it.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
@@ -45,10 +52,7 @@ pub fn capture(changes: StreamVec<'_, u64, Dated>, outlet: Outlet) -> ProbeHandl
             move |input, _output| {
                 input.for_each(|_capability, changes| {
                     for (epoch, change) in changes.drain(..) {
-                        let output = Output::Change(Epoch(epoch), change);
-                        if outlet.outputs.send(output).is_err() {
-                            outlet.closed.set(true);
-                        }
+                        outlet.send(Output::Change(Epoch(epoch), change));
                     }
                 });
             }

@@ -42,7 +42,7 @@ pub struct Checkpoints {
 }
 
 /// Asks an engine for its state.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Marker(pub(super) Arc<Shared>);
 
 /// The state of all assets after an epoch, dealt to workers.

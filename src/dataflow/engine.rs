@@ -1,6 +1,7 @@
 //! The engine: starts and joins the threads of the dataflow.
 
 use super::checkpoint::{Checkpoints, Marker};
+use super::cluster::{Cluster, Place};
 use super::error::Error;
 use super::feeder::Feeder;
 use super::memory::{Measured, Meter};
@@ -48,7 +49,23 @@ impl Engine {
         frames: Receiver<Frame>,
         outputs: Sender<Output>,
     ) -> Result<Self, Error> {
-        Self::start_with(workers, frames, outputs, Checkpoints::default(), |_, _| ())
+        Self::start_with(workers, frames, outputs, (Checkpoints::default(), None), |_, _| ())
+    }
+
+    /// [`Engine::start`] as one of several processes, each with this number of workers.
+    ///
+    /// Everything that happens anywhere is handed out at every process. An epoch is complete when
+    /// every process has fed a later one: of the epochs of others the cluster's `heard` is told,
+    /// so that a process with nothing to say says [`Frame::pass`]. Documents come from one process
+    /// only. When a connection to another process breaks, the engine fails with [`Error::Peer`].
+    pub fn start_among(
+        workers: usize,
+        frames: Receiver<Frame>,
+        outputs: Sender<Output>,
+        cluster: Cluster,
+    ) -> Result<Self, Error> {
+        let given = (Checkpoints::default(), Some(cluster));
+        Self::start_with(workers, frames, outputs, given, |_, _| ())
     }
 
     /// [`Engine::start`] from a saved state, and with somebody who takes states when they are
@@ -64,14 +81,14 @@ impl Engine {
         outputs: Sender<Output>,
         checkpoints: Checkpoints,
     ) -> Result<Self, Error> {
-        Self::start_with(workers, frames, outputs, checkpoints, |_, _| ())
+        Self::start_with(workers, frames, outputs, (checkpoints, None), |_, _| ())
     }
 
     pub(super) fn start_with(
         workers: usize,
         frames: Receiver<Frame>,
         outputs: Sender<Output>,
-        checkpoints: Checkpoints,
+        (checkpoints, cluster): (Checkpoints, Option<Cluster>),
         hook: Hook,
     ) -> Result<Self, Error> {
         if workers == 0 || workers > MAX_WORKERS {
@@ -85,6 +102,8 @@ impl Engine {
         }
         shares.reverse();
         let shared = Arc::new(Shared::default());
+        let place = cluster.as_ref().map_or(Place::alone(workers), |c| c.place(workers));
+        let heard = cluster.as_ref().map(|cluster| Arc::clone(&cluster.heard));
         let stats: Vec<Arc<Stats>> = (0..workers).map(|_| Arc::default()).collect();
         let measured: Vec<Arc<Measured>> = (0..workers).map(|_| Arc::default()).collect();
         let (progress_tx, progress_rx) = crossbeam_channel::bounded(1);
@@ -101,6 +120,8 @@ impl Engine {
                 stats: Arc::clone(stats),
                 measured: Arc::clone(&measured[index]),
                 hook,
+                place,
+                heard: heard.clone(),
                 restored: epoch.zip(shares.pop()),
                 pieces: pieces.clone(),
             }));
@@ -108,8 +129,14 @@ impl Engine {
         // From here on only the workers hold senders, so that the channels close with them.
         drop((outputs, progress_tx, pieces));
         let doors = Mutex::new(doors);
-        let guards = timely::execute(config(workers), move |worker| {
-            let own = doors.lock().unwrap_or_else(|e| e.into_inner())[worker.index()].take();
+        let (builders, others) = match cluster {
+            None => communication(workers).try_build().map_err(|reason| Error::Start { reason })?,
+            Some(cluster) => cluster.connect(workers, &shared)?,
+        };
+        let settings = timely::WorkerConfig::default();
+        let guards = timely::execute::execute_from(builders, others, settings, move |worker| {
+            let index = worker.index() - place.first();
+            let own = doors.lock().unwrap_or_else(|e| e.into_inner())[index].take();
             worker::run(worker, own.expect("each worker starts once"));
         });
         let guards = guards.map_err(|reason| Error::Start { reason })?;
@@ -151,11 +178,19 @@ impl Engine {
         each.flat_map(|(worker, stats)| stats.snapshot(worker)).collect()
     }
 
+    /// Leaves the other processes of a cluster, which notice. All that was fed is in the logs.
+    pub fn leave(&self) {
+        self.shared.fail(Error::Left);
+    }
+
     /// Waits for the end and tells why it came: `Ok` when the frames ended and everything was
     /// handed out. Somebody has to receive the outputs meanwhile.
     pub fn join(mut self) -> Result<(), Error> {
         self.wait();
-        self.shared.failure().map_or(Ok(()), Err)
+        match self.shared.failure() {
+            None | Some(Error::Left) => Ok(()),
+            Some(error) => Err(error),
+        }
     }
 
     fn wait(&mut self) {
@@ -180,10 +215,9 @@ impl Drop for Engine {
     }
 }
 
-fn config(workers: usize) -> timely::Config {
-    let communication = match workers {
+fn communication(workers: usize) -> timely::CommunicationConfig {
+    match workers {
         1 => timely::CommunicationConfig::Thread,
         _ => timely::CommunicationConfig::Process(workers),
-    };
-    timely::Config { communication, worker: timely::WorkerConfig::default() }
+    }
 }

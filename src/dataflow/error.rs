@@ -52,6 +52,17 @@ pub enum Error {
     /// The receiver of the outputs went away while there was something to hand out.
     #[error("hand out changes: the receiver of the dataflow's outputs is gone")]
     OutputsClosed,
+    /// Another process of the same graph is gone. What it had acknowledged is in its log.
+    #[error("process {process} of the cluster is gone: {reason}")]
+    Peer {
+        /// Its number.
+        process: usize,
+        /// How that was noticed.
+        reason: String,
+    },
+    /// This process leaves the others. It was asked to.
+    #[error("this process has left the cluster")]
+    Left,
     /// A thread of the dataflow panicked. A bug: the state of this process is lost, the log holds
     /// everything that is needed to start anew.
     #[error("step dataflow {thread}: it panicked: {message}")]

@@ -3,23 +3,38 @@
 use super::capture::{self, Dated, Outlet};
 use super::catalog::{self, Shelf};
 use super::checkpoint::{Saver, Share};
+use super::cluster::{Heard, Place};
 use super::memory::Measured;
+use super::parcels::{self, Texts};
 use super::rows::DeviceBatch;
 use super::worker::Slice;
-use super::{assess, fleet, resolve};
-use crate::model::{Change, Document, Edit, Epoch, Page};
+use super::{assess, cluster, fleet, resolve};
+use crate::model::{Change, Document, Edit, Epoch, Page, Timestamp};
 use differential_dataflow::input::InputSession;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
 /// Where slices enter. All inputs are always at the same epoch.
 pub struct Inputs {
     open: Option<Open>,
+    voice: Voice,
     shelf: Shelf,
     saver: Saver,
+}
+
+/// Who is told of what every worker has to know.
+#[derive(Clone, Copy, PartialEq)]
+enum Voice {
+    /// Every worker of the only process is given it, and nobody is told.
+    Own,
+    /// This worker tells all workers of all processes.
+    All,
+    /// Another worker of this process does.
+    Other,
 }
 
 struct Open {
@@ -40,18 +55,25 @@ impl Inputs {
             self.saver.mark(slice.epoch);
         }
         open.advance_to(epoch);
+        if self.voice != Voice::Other && slice.tick != Timestamp::MIN {
+            open.ticks.send(slice.tick.0);
+        }
+        if self.voice == Voice::All && !slice.documents.is_empty() {
+            open.refused.send((epoch, Change::Published(slice.documents.clone())));
+        }
         for (document, diff) in self.shelf.replace(slice.documents) {
             open.documents.update(document, diff);
         }
-        open.ticks.send(slice.tick.0);
         for batch in slice.batches {
             open.batches.send_batch(&mut DeviceBatch(Some(batch)));
         }
         if !slice.dead_letters.is_empty() {
             open.refused.send((epoch, Change::DeadLetters(slice.dead_letters)));
         }
-        slice.edits.into_iter().for_each(|edit| open.edits.send(edit));
-        slice.pages.into_iter().for_each(|page| open.pages.send(page));
+        if self.voice != Voice::Other {
+            slice.edits.into_iter().for_each(|edit| open.edits.send(edit));
+            slice.pages.into_iter().for_each(|page| open.pages.send(page));
+        }
         open.advance_to(epoch + 1);
     }
 
@@ -78,6 +100,7 @@ impl Open {
 pub fn build(
     worker: &mut Worker,
     outlet: Outlet,
+    (place, heard): (Place, Option<Heard>),
     restored: Option<(Epoch, Share)>,
     (saver, measured): (Saver, Arc<Measured>),
 ) -> (Inputs, ProbeHandle<u64>) {
@@ -90,17 +113,29 @@ pub fn build(
         pages: InputHandle::new_with_builder(),
     };
     let told = (saver.clone(), measured);
+    let (texts, is_alone) = (Texts::default(), place.is_alone());
+    let voice = match place.first() == worker.index() {
+        _ if is_alone => Voice::Own,
+        true => Voice::All,
+        false => Voice::Other,
+    };
     let probe = worker.dataflow_named("Asset graph", |scope| {
         let batches = open.batches.to_stream(scope);
         let documents = open.documents.to_collection(scope);
-        let ticks = open.ticks.to_stream(scope);
+        let mut ticks = open.ticks.to_stream(scope);
         let refused = open.refused.to_stream(scope);
-        let edits = open.edits.to_stream(scope);
-        let pages = open.pages.to_stream(scope);
-        let asked = (ticks, edits, pages);
+        let mut edits = open.edits.to_stream(scope);
+        let mut pages = open.pages.to_stream(scope);
 
-        let catalog = catalog::render(documents.clone());
-        let resolved = resolve::render(batches, catalog.news.clone());
+        let mut catalog = catalog::render(documents.clone());
+        if !is_alone {
+            ticks = cluster::hear(ticks.broadcast(), heard.filter(|_| voice == Voice::All));
+            edits = edits.broadcast();
+            pages = pages.broadcast();
+            catalog.news = texts.watch(catalog.news);
+        }
+        let asked = (ticks, edits, pages);
+        let resolved = resolve::render(batches, catalog.news.clone(), texts.clone());
         let assessed = assess::render(resolved.rows, catalog.news, asked, restored, told);
         let documents = capture::dated(documents.inner, "Documents", Change::Documents);
         let unreadable = capture::dated(catalog.errors.inner, "Unreadable", Change::Errors);
@@ -114,7 +149,10 @@ pub fn build(
             fleet::health(assessed.health),
             fleet::thresholds(assessed.thresholds),
         ]);
-        capture::capture(changes, outlet)
+        match is_alone {
+            true => capture::capture(changes, outlet),
+            false => parcels::capture(changes, texts, outlet, place),
+        }
     });
-    (Inputs { open: Some(open), shelf: Shelf::default(), saver }, probe)
+    (Inputs { open: Some(open), voice, shelf: Shelf::default(), saver }, probe)
 }

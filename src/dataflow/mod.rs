@@ -27,6 +27,8 @@ mod catalog;
 mod resolve;
 mod assess;
 mod checkpoint;
+mod cluster;
+mod parcels;
 mod score;
 mod fleet;
 mod capture;
@@ -38,6 +40,7 @@ mod tests;
 
 pub use asset::Held;
 pub use checkpoint::{Checkpoints, Marker, Piece, Saved};
+pub use cluster::{Cluster, Heard};
 pub use engine::{Engine, MAX_WORKERS};
 pub use error::Error;
 pub use feeder::{MAX_EPOCHS_IN_FLIGHT, MAX_POINTS_IN_FLIGHT};

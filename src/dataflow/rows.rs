@@ -1,8 +1,11 @@
 //! Batches and rows as timely containers: what a channel between workers carries, counted by row.
 
-use crate::model::{Batch, Rows, TypeId};
+use super::parcels::{each_text, own_words};
+use crate::model::{Batch, Rows, Symbol, TypeId, mask_words};
 use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use timely::Accountable;
 use timely::communication::Push;
 use timely::dataflow::channels::pushers::exchange::Distributor;
@@ -14,10 +17,15 @@ pub struct DeviceBatch(pub Option<Batch>);
 
 /// Rows of the assets of one type.
 ///
-/// The bytes carry words as they are, and the word of a text is a symbol of this process: before
-/// rows may leave the process, their texts have to go along.
+/// The word of a text is a symbol of this process: the bytes, which only another process reads,
+/// carry the texts along.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AssetRows(pub Rows);
+pub struct AssetRows {
+    /// The rows.
+    pub rows: Rows,
+    /// Which slots hold texts; only told where there are other processes.
+    pub texts: Option<Arc<[u32]>>,
+}
 
 /// Sends each row to the worker that owns its asset: id modulo number of workers.
 pub struct ByAsset {
@@ -33,7 +41,7 @@ impl Accountable for DeviceBatch {
 
 impl Accountable for AssetRows {
     fn record_count(&self) -> i64 {
-        self.0.len() as i64
+        self.rows.len() as i64
     }
 }
 
@@ -70,14 +78,15 @@ fn device_bytes(batch: &DeviceBatch) -> Vec<u8> {
     bytes
 }
 
-/// Three header words (type + 1, slots, rows), then the columns, each padded to 8 bytes.
+/// Five header words (type + 1, slots, rows, slots with texts, texts), then the columns and the
+/// slots with texts, then word, length and bytes of each text; all padded to 8 bytes.
 impl ContainerBytes for AssetRows {
     fn from_bytes(bytes: timely::bytes::arc::Bytes) -> Self {
         let mut reader = Words(&bytes[..]);
-        let header: Vec<u64> = reader.take(3);
+        let header: Vec<u64> = reader.take(5);
         let (slots, length) = (header[1] as usize, header[2] as usize);
-        let masks = crate::model::mask_words(slots);
-        Self(Rows {
+        let masks = mask_words(slots);
+        let mut rows = Rows {
             asset_type: header[0].checked_sub(1).map(|id| TypeId(id as u32)),
             slots,
             assets: reader.take_small(length),
@@ -87,20 +96,49 @@ impl ContainerBytes for AssetRows {
             fresh: reader.take(length * masks),
             quality: reader.take_small(length * slots),
             words: reader.take(length * slots),
-        })
+        };
+        let texts: Arc<[u32]> = reader.take_small(header[3] as usize).into();
+        if texts.is_empty() {
+            return Self { rows, texts: None };
+        }
+        let symbols: Vec<(u64, Arc<str>)> = (0..header[4])
+            .map(|_| {
+                let head = reader.take(2);
+                let text = String::from_utf8_lossy(reader.bytes(head[1] as usize));
+                (head[0], text.into())
+            })
+            .collect();
+        let words = own_words(&symbols);
+        let (fresh, all) = (&rows.fresh, &mut rows.words);
+        let is_there = |i: usize, slot: usize| fresh[i * masks + slot / 64] >> (slot % 64) & 1;
+        each_text(
+            all,
+            slots,
+            &texts,
+            |i, slot| is_there(i, slot) == 1,
+            |word| {
+                *word = words.get(word).copied().unwrap_or(0);
+            },
+        );
+        Self { rows, texts: Some(texts) }
     }
 
     fn length_in_bytes(&self) -> usize {
-        let rows = &self.0;
+        let rows = &self.rows;
         let small = |length: usize| (length * 4).next_multiple_of(8);
-        let words = 3 + rows.times.len() + rows.fresh.len() + rows.words.len();
-        8 * words + 3 * small(rows.len()) + small(rows.quality.len())
+        let words = 5 + rows.times.len() + rows.fresh.len() + rows.words.len();
+        let text = |text: &Arc<str>| 16 + text.len().next_multiple_of(8);
+        let texts = small(self.text_slots().len());
+        let texts = texts + self.symbols().values().map(text).sum::<usize>();
+        8 * words + 3 * small(rows.len()) + small(rows.quality.len()) + texts
     }
 
     fn into_bytes<W: Write>(&self, writer: &mut W) {
-        let rows = &self.0;
+        let (rows, texts, symbols) = (&self.rows, self.text_slots(), self.symbols());
         let type_word = rows.asset_type.map_or(0, |id| u64::from(id.0) + 1);
-        put(writer, &[type_word, rows.slots as u64, rows.len() as u64], |word| word.to_le_bytes());
+        let counts = [rows.slots, rows.len(), texts.len(), symbols.len()].map(|count| count as u64);
+        put(writer, &[type_word], |word| word.to_le_bytes());
+        put(writer, &counts, |word| word.to_le_bytes());
         put(writer, &rows.assets, |id| id.to_le_bytes());
         put(writer, &rows.devices, |id| id.to_le_bytes());
         put(writer, &rows.times, |time| time.to_le_bytes());
@@ -108,6 +146,34 @@ impl ContainerBytes for AssetRows {
         put(writer, &rows.fresh, |mask| mask.to_le_bytes());
         put(writer, &rows.quality, |code| code.to_le_bytes());
         put(writer, &rows.words, |word| word.to_le_bytes());
+        put(writer, texts, |slot| slot.to_le_bytes());
+        for (word, text) in &symbols {
+            put(writer, &[*word, text.len() as u64], |word| word.to_le_bytes());
+            put(writer, text.as_bytes(), |byte| [*byte]);
+        }
+    }
+}
+
+impl AssetRows {
+    fn text_slots(&self) -> &[u32] {
+        self.texts.as_deref().unwrap_or_default()
+    }
+
+    /// The texts of all words that stand for one.
+    fn symbols(&self) -> BTreeMap<u64, Arc<str>> {
+        let (rows, mut symbols) = (&self.rows, BTreeMap::new());
+        for slot in self.text_slots().iter().map(|slot| *slot as usize) {
+            for i in 0..rows.len() {
+                let word = rows.words(i)[slot];
+                if rows.fresh(i)[slot / 64] >> (slot % 64) & 1 == 1
+                    && !symbols.contains_key(&word)
+                    && let Some(text) = Symbol::known(word)
+                {
+                    symbols.insert(word, text);
+                }
+            }
+        }
+        symbols
     }
 }
 
@@ -161,7 +227,7 @@ impl Distributor<AssetRows> for ByAsset {
         time: &T,
         pushers: &mut [P],
     ) {
-        let rows = std::mem::take(container).0;
+        let AssetRows { rows, texts } = std::mem::take(container);
         let Some(asset_type) = rows.asset_type else { return };
         let mut parts = Vec::with_capacity(self.peers);
         for _ in 0..self.peers {
@@ -175,7 +241,8 @@ impl Distributor<AssetRows> for ByAsset {
         }
         for (part, pusher) in parts.into_iter().zip(pushers) {
             if !part.is_empty() {
-                Message::push_at(&mut AssetRows(part), time.clone(), pusher);
+                let mut part = AssetRows { rows: part, texts: texts.clone() };
+                Message::push_at(&mut part, time.clone(), pusher);
             }
         }
     }
@@ -226,10 +293,36 @@ mod tests {
     #[test]
     fn asset_rows_survive_their_bytes() {
         for (slots, length) in [(0, 0), (1, 1), (3, 5), (70, 3)] {
-            let rows = AssetRows(rows(slots, length));
+            let rows = AssetRows { rows: rows(slots, length), texts: None };
             assert_eq!(AssetRows::from_bytes(bytes_of(&rows)), rows, "{slots} {length}");
         }
         assert_eq!(AssetRows::from_bytes(bytes_of(&AssetRows::default())), AssetRows::default());
+    }
+
+    #[test]
+    fn texts_go_along_with_the_rows() {
+        let mut rows = rows(3, 2);
+        rows.fresh = vec![0b011, 0b100];
+        let words: Vec<u64> = ["idle", "at work"].map(|t| u64::from(Symbol::of(t).0)).into();
+        rows.words = vec![1, words[0], 0, 0, 0, words[1]];
+        let texts: Arc<[u32]> = [1, 2].into();
+        let rows = AssetRows { rows, texts: Some(texts) };
+        assert_eq!(AssetRows::from_bytes(bytes_of(&rows)), rows);
+        // Another process has other numbers for them.
+        let mut bytes = Vec::new();
+        rows.into_bytes(&mut bytes);
+        for word in words {
+            let (old, new) = (word.to_le_bytes(), (word + 1_000_000).to_le_bytes());
+            let at: Vec<usize> = (0..bytes.len()).step_by(8).collect();
+            at.into_iter()
+                .filter(|at| bytes[*at..][..8] == old)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|at| bytes[at..][..8].copy_from_slice(&new));
+        }
+        let read = AssetRows::from_bytes(BytesMut::from(bytes).freeze());
+        assert_eq!(read.rows.words[1], rows.rows.words[1]);
+        assert_eq!(read.rows.words[5], rows.rows.words[5]);
     }
 
     #[test]
@@ -245,13 +338,14 @@ mod tests {
         struct Taken(Vec<Rows>);
         impl Push<Message<u64, AssetRows>> for Taken {
             fn push(&mut self, element: &mut Option<Message<u64, AssetRows>>) {
-                self.0.extend(element.take().map(|message| message.data.0));
+                self.0.extend(element.take().map(|message| message.data.rows));
             }
         }
         let mut pushers = [Taken(Vec::new()), Taken(Vec::new()), Taken(Vec::new())];
         let mut all = rows(2, 10);
         all.assets = (0..10).map(|i| i * i).collect();
-        ByAsset { peers: 3 }.partition(&mut AssetRows(all), &5, &mut pushers);
+        let mut all = AssetRows { rows: all, texts: None };
+        ByAsset { peers: 3 }.partition(&mut all, &5, &mut pushers);
         let mut count = 0;
         for (index, pusher) in pushers.iter().enumerate() {
             for part in &pusher.0 {

@@ -1,13 +1,14 @@
 //! What the threads of one engine share: how far it is, and why it stopped.
 
 use super::error::Error;
+use crate::base::link::Lines;
 use crate::model::Epoch;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 
 /// One per engine.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Shared {
     finished: AtomicU64,
     /// The epoch after which the state is to be saved.
@@ -17,6 +18,8 @@ pub struct Shared {
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     workers: OnceLock<Vec<Thread>>,
+    /// The connections to other processes, which end when the engine fails.
+    lines: OnceLock<Arc<Lines>>,
 }
 
 impl Shared {
@@ -25,6 +28,18 @@ impl Shared {
         let _ = self.workers.set(workers);
         // A failure may have come before there was anybody to wake.
         self.wake_all();
+    }
+
+    /// Tells which connections there are to other processes, once.
+    pub fn set_lines(&self, lines: Arc<Lines>) {
+        let _ = self.lines.set(lines);
+    }
+
+    /// A worker looks at nothing any more that others say.
+    pub fn leave_lines(&self) {
+        if let Some(lines) = self.lines.get() {
+            lines.leave();
+        }
     }
 
     /// Wakes a worker, or makes its next attempt to park return at once.
@@ -47,6 +62,9 @@ impl Shared {
         failure.get_or_insert(error);
         drop(failure);
         self.failed.store(true, Ordering::SeqCst);
+        if let Some(lines) = self.lines.get() {
+            lines.close();
+        }
         self.wake_all();
     }
 

@@ -163,7 +163,7 @@ fn a_panic_ends_the_engine_and_tells_why() {
             workers,
             frames_rx,
             outputs_tx,
-            Checkpoints::default(),
+            (Checkpoints::default(), None),
             |worker, epoch| {
                 assert!(worker != 0 || epoch.0 < 3, "made up");
             },

@@ -2,6 +2,7 @@
 
 use super::capture::Outlet;
 use super::checkpoint::{Piece, Saver, Share};
+use super::cluster::{Heard, Place};
 use super::engine::Hook;
 use super::error::Error;
 use super::graph::{self, Inputs};
@@ -49,6 +50,9 @@ pub struct Doors {
     pub stats: Arc<Stats>,
     pub measured: Arc<Measured>,
     pub hook: Hook,
+    pub place: Place,
+    /// Who hears how far the other processes are.
+    pub heard: Option<Heard>,
     /// The state to start from.
     pub restored: Option<(Epoch, Share)>,
     /// Where pieces of saved states go, when somebody takes them.
@@ -77,7 +81,9 @@ pub fn run(worker: &mut Worker, mut doors: Doors) {
     let (mut inputs, restored) = (None, doors.restored.take());
     let driven = catch_unwind(AssertUnwindSafe(|| drive(worker, &mut inputs, &doors, restored)));
     match driven {
-        Ok(Ok(())) => return,
+        Ok(Ok(())) if doors.place.is_alone() => return,
+        // The others' dataflows go on, and so would this one.
+        Ok(Ok(())) => {}
         Ok(Err(error)) => shared.fail(error),
         Err(payload) => {
             let thread = format!("worker {}", worker.index());
@@ -91,6 +97,7 @@ pub fn run(worker: &mut Worker, mut doors: Doors) {
     for index in worker.installed_dataflows() {
         let _ = catch_unwind(AssertUnwindSafe(|| worker.drop_dataflow(index)));
     }
+    shared.leave_lines();
 }
 
 /// `Ok` also when another thread failed and this one only follows: `run` keeps the first failure.
@@ -104,7 +111,8 @@ fn drive(
     let outlet = Outlet::new(doors.outputs.clone());
     let saver = Saver::new(doors.pieces.clone());
     let told = (saver, Arc::clone(&doors.measured));
-    let (built, probe) = graph::build(worker, outlet.clone(), restored, told);
+    let place = (doors.place, doors.heard.clone());
+    let (built, probe) = graph::build(worker, outlet.clone(), place, restored, told);
     let inputs = inputs.insert(built);
     let mut frontier = Frontier { open: VecDeque::new(), doors };
     let mut ended = false;
@@ -126,6 +134,9 @@ fn drive(
         let is_done = ended && frontier.is_past_all(&probe);
         step(worker, taken == 0 && !is_done, doors, &outlet)?;
         frontier.tell(&probe)?;
+    }
+    if !doors.place.is_alone() {
+        return Ok(());
     }
     inputs.close();
     while worker.has_dataflows() {

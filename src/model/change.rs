@@ -79,7 +79,7 @@ pub enum Table {
 }
 
 /// Rows of a wide table that are new or replace the row of the same key.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Upserts {
     /// The type whose table it is.
     pub asset_type: TypeId,
@@ -178,7 +178,7 @@ pub struct FleetThresholdRow {
 }
 
 /// What became of the points of one message, told only where not all were new.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The message's ordinal in its frame.
     pub message: u32,
@@ -192,7 +192,7 @@ pub struct Outcome {
 }
 
 /// One thing that changed. `+1` and `-1` are differential's: insert and retract.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     /// Forget the table's rows of the type: its layout changed. All rows follow anew.
     Reset(TypeId, Table),
@@ -230,6 +230,9 @@ pub enum Change {
     FleetThresholds(Vec<(FleetThresholdRow, i64)>),
     /// Catalog documents.
     Documents(Vec<(Document, i64)>),
+    /// The documents of a frame as they were published, deletions too, in their order. Told only
+    /// where several processes run one graph: only so do those without them in their logs know.
+    Published(Vec<Document>),
     /// What was refused.
     DeadLetters(Vec<DeadLetter>),
     /// What became of messages whose points were not all new.

@@ -2,10 +2,11 @@
 
 use super::ids::TypeId;
 use super::time::Epoch;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Which archived points an asset needs before late ones can be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageRequest {
     /// The asset's dense id.
     pub asset: u32,
@@ -20,7 +21,7 @@ pub struct PageRequest {
 }
 
 /// A request that is answered. It takes effect after the rows and the edits of its frame.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     /// What was asked for.
     pub request: PageRequest,
@@ -31,7 +32,7 @@ pub struct Page {
 }
 
 /// What a page brings. The log does not hold points: whoever reads it asks the archive again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PageContent {
     /// As it stands in the log.
     Unread,
@@ -42,7 +43,7 @@ pub enum PageContent {
 }
 
 /// Points of one asset, column by column, each key once, in no order that matters.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PagePoints {
     /// Names of metrics.
     pub names: Vec<Arc<str>>,

@@ -36,7 +36,8 @@ pub enum Value {
 /// A text that the process has seen, as a number. Two equal texts have the same number.
 ///
 /// Symbols live as long as the process and never leave it: files and wires carry the text. Only
-/// checkpoints hold words as they are, and the table of symbols with them.
+/// checkpoints hold words as they are, and the table of symbols with them; so do rows on their way
+/// to another process of the same graph, which reads the words anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Symbol(pub u32);
 
@@ -88,6 +89,12 @@ impl Symbol {
             symbols.by_text.insert(Arc::clone(text), i as u32);
         }
         Ok(())
+    }
+
+    /// The text that a word stands for, where it is one that this process has seen.
+    pub fn known(word: u64) -> Option<Arc<str>> {
+        let symbols = SYMBOLS.read().unwrap_or_else(|e| e.into_inner());
+        symbols.texts.get(usize::try_from(word).ok()?).cloned()
     }
 
     /// The text of the symbol.

@@ -299,6 +299,7 @@ impl State {
             }
             // Applied before, or the historian's.
             Change::Documents(_)
+            | Change::Published(_)
             | Change::Reset(..)
             | Change::Removed(_)
             | Change::Telemetry(_)

@@ -3,6 +3,7 @@
 use super::resolver::{Resolver, Unmapped};
 use crate::dataflow::capture::Dated;
 use crate::dataflow::catalog::{News, NewsUpdate};
+use crate::dataflow::parcels::Texts;
 use crate::dataflow::rows::{AssetRows, DeviceBatch};
 use crate::model::{Batch, Change};
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ struct Held {
 pub fn render<'scope>(
     batches: Stream<'scope, u64, DeviceBatch>,
     news: StreamVec<'scope, u64, NewsUpdate>,
+    texts: Texts,
 ) -> Resolved<'scope> {
     let mut builder = OperatorBuilder::new("Resolve".to_owned(), batches.scope());
     let again = batches.scope().activator_for(builder.operator_info().address);
@@ -85,7 +87,8 @@ pub fn render<'scope>(
                 for batch in &of_epoch.batches {
                     budget = budget.saturating_sub(batch.len());
                     for rows in resolver.resolve(batch, &mut unmapped) {
-                        session.give_container(&mut AssetRows(rows));
+                        let texts = rows.asset_type.and_then(|id| texts.measured(id, epoch));
+                        session.give_container(&mut AssetRows { rows, texts });
                     }
                 }
                 let outcomes = unmapped.into_outcomes();
