@@ -36,6 +36,7 @@ fn main() {
         live: false,
         database: None,
         checkpoint_every: None,
+        cluster: None,
         memory: 16 << 30,
     };
     let runtime = Runtime::open(&settings).unwrap();

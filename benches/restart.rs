@@ -88,6 +88,7 @@ fn open(data: &Path, checkpoint_every: Option<Duration>) -> Runtime {
         live: false,
         database: None,
         checkpoint_every,
+        cluster: None,
         memory: 16 << 30,
     };
     Runtime::open(&settings).unwrap()

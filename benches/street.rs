@@ -70,6 +70,7 @@ fn open_with(data: &Path, live: bool) -> Runtime {
         unknown_devices: UnknownDevices::Provision,
         live,
         checkpoint_every: None,
+        cluster: None,
         memory: 16 << 30,
     };
     let runtime = Runtime::open(&settings).unwrap();

@@ -1,6 +1,6 @@
 //! The doors of a runtime: what the HTTP room asks for, done by the other rooms.
 
-use super::intake::{Form, Intake, documents, refused};
+use super::intake::{Form, Intake, documents, ended, refused};
 use super::runtime::Runtime;
 use crate::base::memory::Usage;
 use crate::catalog::{Problem, parse_yaml};
@@ -52,9 +52,9 @@ impl RuntimeDoors {
     }
 
     async fn commit(&self, new: NewDocument) -> Result<(), DoorError> {
-        let committed = self.runtime.committer.submit(documents(vec![new])).await;
-        self.runtime.views.wait_for(committed.map_err(refused)?.epoch).await;
-        Ok(())
+        let submitter = &self.runtime.submitter;
+        let committed = submitter.submit(documents(vec![new])).await.map_err(refused)?;
+        submitter.visible(committed.epoch).await.map_err(ended)
     }
 }
 
@@ -159,6 +159,11 @@ impl Doors for RuntimeDoors {
     }
 
     async fn conservation(&self) -> Result<Conservation, DoorError> {
+        if self.runtime.is_in_cluster() {
+            let detail = "the log of one process has only what came in there, and telemetry all: \
+                          this is not recounted where several processes run one dataflow";
+            return Err(DoorError::new(ErrorKind::Conflict, detail));
+        }
         let found = self.runtime.conservation().await.map_err(asked)?;
         Ok(Conservation {
             holds: found.holds(),

@@ -2,7 +2,7 @@
 //! them.
 
 use super::doors::{RuntimeDoors, asked};
-use super::intake::refused;
+use super::intake::{ended, refused};
 use crate::catalog::{AssetEntry, AssetTypeEntry, Catalog, Slot};
 use crate::ingest::commit::Submission;
 use crate::model::{Action, Corrected, DataType, Edit, EditRefusal, Quality, Timestamp, Value};
@@ -124,10 +124,11 @@ impl RuntimeDoors {
         };
         let (id, received_at) = (Arc::clone(&edit.id), edit.received_at);
         let submission = Submission { edits: vec![edit], ..Submission::default() };
-        let committed = self.runtime().committer.submit(submission).await.map_err(refused)?;
+        let submitter = &self.runtime().submitter;
+        let committed = submitter.submit(submission).await.map_err(refused)?;
+        submitter.visible(committed.epoch).await.map_err(ended)?;
         let views = &self.runtime().views;
         let mut epoch = committed.epoch;
-        views.wait_for(epoch).await;
         let mut rows = views.edit(received_at, &id);
         let begun = Instant::now();
         // It may wait for archived points.
@@ -137,6 +138,7 @@ impl RuntimeDoors {
                 let error = DoorError::new(ErrorKind::Unavailable, detail);
                 return Err(error.hint("look for its id in the view corrections, do not repeat it"));
             }
+            submitter.visible(epoch).await.map_err(ended)?;
             tokio::time::sleep(LOOK).await;
             epoch = views.epoch();
             rows = views.edit(received_at, &id);

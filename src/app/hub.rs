@@ -2,13 +2,14 @@
 
 use super::pager::Paging;
 use crate::base::shutdown::Shutdown;
+use crate::catalog::SharedCatalog;
 use crate::historian::Historian;
 use crate::model::{Change, Document, Epoch, Output, PageRequest, Rows, Timestamp, TypeId};
 use crate::views::{self, Image, Restored, Views};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
 /// Who gets the changes.
@@ -23,6 +24,8 @@ pub struct Feeds {
     pub saver: Saver,
     /// Who brings archived points back.
     pub paging: Arc<Paging>,
+    /// The catalog, where another process publishes the documents.
+    pub catalog: Option<SharedCatalog>,
     /// Assets that were removed: the archive has points of their keys already.
     pub removed: HashSet<u32>,
 }
@@ -44,15 +47,16 @@ pub struct Wanted {
     pub changed: AtomicBool,
 }
 
-/// Starts the thread. It ends when the outputs do; unless that was asked for, it tells everybody
-/// to stop, because views would stand still for ever.
+/// Starts the thread. It ends when the outputs do, which it tells; unless that was asked for, it
+/// tells everybody to stop, because views would stand still for ever.
 pub fn start(
     outputs: Receiver<Output>,
     feeds: Feeds,
-    shutdown: Shutdown,
+    (shutdown, ended): (Shutdown, Shutdown),
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("hub".into()).spawn(move || {
         run(&outputs, feeds);
+        ended.trigger();
         if !shutdown.is_triggered() {
             tracing::error!("the dataflow stopped by itself; stopping");
             shutdown.trigger();
@@ -126,6 +130,7 @@ impl Feeds {
                 Change::Deleted(keys) => deleted.extend(keys),
                 Change::Wanted(requests) => wanted.extend(requests),
                 Change::Paged(assets) => paged.extend(assets),
+                Change::Published(documents) => self.publish(&documents),
                 Change::Documents(documents) => {
                     self.name(&documents);
                     rest.push(Change::Documents(documents));
@@ -144,7 +149,8 @@ impl Feeds {
         self.historian.close_epoch(epoch, tick(epoch));
         // Who sees the epoch sees who waits, and nobody is settled before that is seen.
         paged.retain(|asset| wanted.iter().all(|request| request.asset != *asset));
-        if !wanted.is_empty() {
+        // Where another process publishes the documents, it brings the pages too.
+        if !wanted.is_empty() && self.catalog.is_none() {
             self.paging.want(wanted);
         }
         self.views.apply(epoch, rest);
@@ -165,6 +171,18 @@ impl Feeds {
         wanted.changed.store(false, Ordering::SeqCst);
         // Who does not want it any more does not get it.
         drop(self.saver.images.send(self.views.image()));
+    }
+
+    /// Takes over what another process has published, before anybody sees the epoch.
+    fn publish(&self, documents: &[Document]) {
+        let Some(catalog) = &self.catalog else { return };
+        let mut catalog = catalog.write().unwrap_or_else(PoisonError::into_inner);
+        for document in documents {
+            if let Err(problems) = catalog.apply(document) {
+                let problem = problems.first().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(problem, key = %document.key, "document of process 0 not applied");
+            }
+        }
     }
 
     fn name(&self, documents: &[(Document, i64)]) {

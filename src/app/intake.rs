@@ -1,15 +1,15 @@
 //! Telemetry from a door to its acknowledgement: decode and route, commit, wait until visible.
 
 use super::runtime::Runtime;
+use super::submit::{Ended, Submitter};
 use crate::base::clock::Clock;
 use crate::base::memory::{Admitted, Budget, Held, Refused};
-use crate::ingest::commit::{CommitError, Committer, Submission};
+use crate::ingest::commit::{CommitError, Submission};
 use crate::ingest::format::{arrow, json};
 use crate::ingest::route::{Routed, Router, Settings as Routing};
 use crate::ingest::transport::{Sink, SinkError};
 use crate::model::{NewDocument, Timestamp};
 use crate::serve::{BodyRoom, DoorError, ErrorKind, IngestAnswer, Rejected};
-use crate::views::Views;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +28,7 @@ pub struct Intake {
     devices: Arc<super::directory::Devices>,
     routing: Routing,
     clock: Arc<dyn Clock>,
-    committer: Committer,
-    views: Views,
+    submitter: Submitter,
     memory: Budget,
 }
 
@@ -58,8 +57,7 @@ impl Intake {
             devices: Arc::clone(&runtime.devices),
             routing: runtime.routing,
             clock: Arc::clone(&runtime.clock),
-            committer: runtime.committer.clone(),
-            views: runtime.views.clone(),
+            submitter: runtime.submitter.clone(),
             memory: runtime.memory.clone(),
         }
     }
@@ -99,10 +97,10 @@ impl Intake {
         }
         let submission =
             Submission { documents, batches, dead_letters, messages, ..Submission::default() };
-        let committed = self.committer.submit(submission).await.map_err(refused)?;
-        self.views.wait_for(committed.epoch).await;
+        let committed = self.submitter.submit(submission).await.map_err(refused)?;
+        self.submitter.visible(committed.epoch).await.map_err(ended)?;
         let range = committed.first_message..committed.first_message + messages;
-        for outcome in self.views.outcomes(committed.epoch, range) {
+        for outcome in self.submitter.views.outcomes(committed.epoch, range) {
             answer.duplicates += u64::from(outcome.duplicates);
             if outcome.unmapped > 0 {
                 answer.rejected.push(Rejected {
@@ -164,9 +162,11 @@ impl Sink for Intake {
             routed.map_err(|error| SinkError::Stopped(error.to_string()))?;
         let submission =
             Submission { documents, batches, dead_letters, messages, ..Submission::default() };
-        match self.committer.submit(submission).await {
+        match self.submitter.submit(submission).await {
             Ok(_) => Ok(()),
-            Err(CommitError::Full | CommitError::NoSpace) => Err(SinkError::Busy),
+            Err(CommitError::Full | CommitError::NoSpace | CommitError::Away(_)) => {
+                Err(SinkError::Busy)
+            }
             Err(error) => Err(SinkError::Stopped(error.to_string())),
         }
     }
@@ -180,6 +180,12 @@ pub fn documents(documents: Vec<NewDocument>) -> Submission {
 /// The budget's refusal for the one who asked.
 fn no_memory(refused: Refused) -> DoorError {
     DoorError::new(ErrorKind::Unavailable, refused.to_string()).hint(refused.hint())
+}
+
+/// What was committed cannot be seen: for the one who asked.
+pub fn ended(_: Ended) -> DoorError {
+    let detail = "the engine stopped before the answer was known; all of it is durable";
+    DoorError::new(ErrorKind::Unavailable, detail).hint("send it again: nothing is taken twice")
 }
 
 /// A commit's refusal for the one who asked.
@@ -217,6 +223,7 @@ mod tests {
             live: true,
             database: None,
             checkpoint_every: None,
+            cluster: None,
             memory: resident / 2,
         };
         let open = tokio::task::spawn_blocking(move || Runtime::open(&settings));

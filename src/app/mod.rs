@@ -4,6 +4,8 @@ mod runtime;
 mod hub;
 mod checkpoint;
 mod restore;
+mod cluster;
+mod submit;
 mod directory;
 mod limits;
 mod memory;
@@ -20,6 +22,7 @@ mod queries;
 pub mod examples;
 
 pub use checkpoint::Hold;
+pub use cluster::{Cluster, Hosts, Stopped, is_lost_peer};
 pub use doors::{RuntimeDoors, list_queries, wire};
 pub use feed::{Fed, Feed};
 pub use folder::{publish as publish_folder, publish_built_in, watch as watch_folder};

@@ -1,6 +1,7 @@
 //! The runtime: every room opened on one data directory, joined, and stopped in order.
 
 use super::checkpoint::{self, Checkpoints, Hold, Taker};
+use super::cluster::{Cluster, Member, Met, check_alone};
 use super::directory::Devices;
 use super::hub::{self, Feeds, Saver, Wanted};
 use super::limits;
@@ -9,6 +10,7 @@ use super::pager::{self, Pager, Paging};
 use super::restore;
 use super::sink::Events;
 use super::sources::{LiveViews, Status};
+use super::submit::Submitter;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::{Fs, RealFs};
 use crate::base::lock::DirectoryLock;
@@ -19,7 +21,7 @@ use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine};
 use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
-use crate::ingest::commit::{Committer, Limits, Submission};
+use crate::ingest::commit::{Committer, Limits, Passer, Submission, Turn};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
 use crate::model::{Epoch, Frame, NewDocument, Timestamp};
@@ -27,7 +29,8 @@ use crate::query::{self, Query};
 use crate::views::{Restored, Views};
 use anyhow::{Context, anyhow, bail};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::info;
@@ -56,6 +59,8 @@ pub struct Settings {
     /// How long after a checkpoint the next one is taken when anything is new; `None` takes none,
     /// not at the end either. What is there is started from all the same.
     pub checkpoint_every: Option<Duration>,
+    /// The other processes, when the graph runs in several. Such a runtime takes no checkpoints.
+    pub cluster: Option<Arc<Cluster>>,
     /// How many bytes of memory the process may use before telemetry is refused.
     pub memory: u64,
 }
@@ -74,6 +79,8 @@ pub struct Runtime {
     pub catalog: SharedCatalog,
     /// Makes telemetry and documents durable.
     pub committer: Committer,
+    /// The way into the log for everybody but this process's own recordings.
+    pub submitter: Submitter,
     /// The live views.
     pub views: Views,
     /// The archive.
@@ -93,6 +100,7 @@ pub struct Runtime {
     /// What was found: the last epoch, the number of frames that were replayed, and the epoch of the
     /// checkpoint they were replayed on.
     pub recovered: Recovered,
+    cluster: Option<Arc<Cluster>>,
     frames: query::Frames,
     engine: Arc<Mutex<Option<Engine>>>,
     writer: JoinHandle<Log>,
@@ -117,11 +125,18 @@ impl Runtime {
     /// Locks the data directory, takes over the newest checkpoint that is whole, replays the log
     /// behind it and is ready: every view is as it was.
     ///
+    /// One process of a cluster replays its whole log, and is ready when all of them have.
+    ///
     /// Fails when another process has the directory, when the log is damaged or does not reach
     /// back to a checkpoint, or when a document in it cannot be applied.
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
         let data = &settings.data;
         let lock = DirectoryLock::acquire(data)?;
+        let cluster = settings.cluster.as_ref();
+        match cluster {
+            Some(cluster) => Member::take(data, cluster.hosts())?,
+            None => check_alone(data)?,
+        }
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let log_directory = data.join("log");
@@ -132,10 +147,23 @@ impl Runtime {
         let views = Views::new(limits::views(&memory));
         let shutdown = Shutdown::new();
         let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
-        let start = restore::newest(&mut store, settings.workers, limits::views(&memory))?;
+        let start = match cluster {
+            // The others' parts of a state at that epoch are not there.
+            Some(_) => None,
+            None => restore::newest(&mut store, settings.workers, limits::views(&memory))?,
+        };
         let base = start.as_ref().map_or(Epoch(0), |start| start.epoch);
+        if cluster.is_some() && log.begin().0 > 1 {
+            bail!(
+                "the log was cut behind a checkpoint, and a cluster reads whole logs: begin this \
+                 process with another data directory"
+            );
+        }
         check_reach(&log, base)?;
 
+        let met = cluster.map(|cluster| cluster.meet(log.last_epoch().unwrap_or_default()));
+        let met = met.transpose()?;
+        let newest = met.as_ref().map(|met| met.newest);
         let (frames, to_engine) = crossbeam_channel::bounded(FRAMES_QUEUED);
         let (from_engine, outputs) = crossbeam_channel::bounded(OUTPUTS_QUEUED);
         let first = start.as_ref().map(restore::Start::frame);
@@ -144,8 +172,19 @@ impl Runtime {
             None => (Catalog::new(), None, None),
         };
         let (pieces, to_taker) = crossbeam_channel::unbounded();
-        let states = dataflow::Checkpoints { from: assets, pieces: Some(pieces) };
-        let engine = Engine::start_from(settings.workers, to_engine, from_engine, states)?;
+        let heard = Arc::new(Heard::default());
+        let engine = match cluster.zip(met) {
+            Some((cluster, Met { sockets, .. })) => {
+                let hears = Arc::clone(&heard);
+                let heard: dataflow::Heard = Arc::new(move |epoch| hears.tell(epoch));
+                let others = dataflow::Cluster { process: cluster.process(), sockets, heard };
+                Engine::start_among(cluster.workers(), to_engine, from_engine, others)?
+            }
+            None => {
+                let states = dataflow::Checkpoints { from: assets, pieces: Some(pieces) };
+                Engine::start_from(settings.workers, to_engine, from_engine, states)?
+            }
+        };
         let (marker, meter) = (engine.marker(), engine.meter());
         let engine = Arc::new(Mutex::new(Some(engine)));
         let (wanted, (images, to_save)) =
@@ -156,6 +195,8 @@ impl Runtime {
         let removed = removed.collect();
         let paging: Arc<Paging> = Arc::default();
         let to_paging = Arc::clone(&paging);
+        let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));
+        let keeper = cluster.filter(|cluster| !cluster.keeps_catalog());
         let feeds = Feeds {
             views: to_views,
             historian: to_archive,
@@ -163,18 +204,48 @@ impl Runtime {
             saver,
             paging: to_paging,
             removed,
+            catalog: keeper.map(|_| Arc::clone(&catalog)),
         };
-        let hub = hub::start(outputs, feeds, shutdown.clone()).context("start the hub")?;
+        let ended = Shutdown::new();
+        let told = (shutdown.clone(), ended.clone());
+        let hub = hub::start(outputs, feeds, told).context("start the hub")?;
 
-        let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));
         let behind = Epoch(base.0 + u64::from(first.is_some()));
         let reader = log::read(&fs, &log_directory, behind)?;
         let refill = |frame: &mut Frame, before: Epoch| {
             wait_until_visible(&views, before, &engine)?;
             pager::refill(frame, &historian, before)
         };
-        let recovered = replay(reader, first, &catalog, (&frames, &refill))?;
-        wait_until_visible(&views, recovered.epoch, &engine)?;
+        let sources = Sources {
+            keeps_catalog: keeper.is_none(),
+            is_alone: cluster.is_none(),
+            refill: &refill,
+        };
+        let replayed = replay(reader, first, &catalog, &frames, &sources);
+        let replayed = replayed.and_then(|mut recovered| {
+            if let Some(newest) = newest {
+                // The others' logs may go further than this one.
+                if newest > recovered.epoch {
+                    frames.send(Frame::pass(newest)).map_err(|_| stopped())?;
+                }
+                recovered.epoch = newest;
+            }
+            wait_until_visible(&views, recovered.epoch, &engine)?;
+            Ok(recovered)
+        });
+        let recovered = match replayed {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                // Nothing of this engine goes on when it is opened again.
+                drop(frames);
+                let engine = engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let ended = engine.map_or(Ok(()), Engine::join);
+                let _ = hub.join();
+                return Err(ended
+                    .err()
+                    .map_or(error, |ended| anyhow!(ended).context("the dataflow failed")));
+            }
+        };
         let Recovered { epoch, frames: replayed, rows, checkpoint } = recovered;
         let checkpoint = checkpoint.unwrap_or_default();
         info!(%epoch, %checkpoint, frames = replayed, rows, "log replayed");
@@ -205,14 +276,38 @@ impl Runtime {
             paging: Arc::clone(&paging),
         };
         let ticks = settings.live.then_some(Duration::from_secs(1));
-        let limits = Limits { ticks, ..limits::commit(&memory) };
-        let assign = assign(Arc::clone(&catalog));
+        let turn = cluster.map(|cluster| Turn {
+            processes: cluster.hosts().processes() as u64,
+            process: cluster.process() as u64,
+            passed: recovered.epoch,
+        });
+        let turn = turn.unwrap_or_default();
+        let limits = Limits { ticks, turn, ..limits::commit(&memory) };
+        let assign = match keeper {
+            Some(_) => Box::new(|_, _| Err("process 0 keeps the catalog".to_owned())),
+            None => assign(Arc::clone(&catalog)),
+        };
         let (marks, marked) = crossbeam_channel::unbounded();
         let on_mark = checkpoint::on_mark(Arc::clone(&catalog), marker, Arc::clone(&wanted), marks);
         let told = (assign, on_mark);
         let (committer, writer) =
             Committer::start_marking(log, told, Arc::clone(&clock), frames, limits)?;
-        let taker = settings.checkpoint_every.map(|every| Taker {
+        heard.pass_to(committer.passer());
+        let submitter = Submitter {
+            committer: committer.clone(),
+            views: views.clone(),
+            ended,
+            keeper: keeper.map(Arc::clone),
+        };
+        if let Some(cluster) = cluster.filter(|cluster| cluster.keeps_catalog()) {
+            let committer = committer.clone();
+            cluster.keep(Some(Arc::new(move |documents| {
+                let submission = Submission { documents, ..Submission::default() };
+                committer.submit_blocking(submission).map(|committed| committed.epoch)
+            })));
+        }
+        let every = settings.checkpoint_every.filter(|_| cluster.is_none());
+        let taker = every.map(|every| Taker {
             every,
             store,
             clock: Arc::clone(&clock),
@@ -263,6 +358,8 @@ impl Runtime {
             memory,
             catalog,
             committer,
+            submitter,
+            cluster: settings.cluster.clone(),
             views,
             historian,
             database,
@@ -332,6 +429,11 @@ impl Runtime {
         self.paging.count()
     }
 
+    /// Whether other processes run the same dataflow.
+    pub fn is_in_cluster(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Keeps the log from being cut before what somebody still needs of it.
     pub fn hold_log(&self, hold: Hold) {
         if let Some(checkpoints) = &self.checkpoints {
@@ -350,6 +452,9 @@ impl Runtime {
     /// instead stops too, but nobody waits.
     pub fn close(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
+        if let Some(cluster) = &self.cluster {
+            cluster.keep(None);
+        }
         // An engine that has failed is told of below.
         let committed = self.committer.durable_epoch();
         let settled = wait_until_visible(&self.views, committed, &self.engine);
@@ -364,13 +469,19 @@ impl Runtime {
         // Only system tables still hold a sender of frames: they go with the query room.
         drop((self.query, self.devices));
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(engine), Some(_)) = (&engine, &self.cluster) {
+            // The others go on, or wait for this process to come back.
+            engine.leave();
+        }
         let ended = engine.map_or(Ok(()), Engine::join);
         self.hub.join().map_err(|_| panicked("hub"))?;
-        ended.context("the dataflow failed")?;
-        self.historian.flush().context("archive the last points")?;
+        if ended.is_ok() {
+            self.historian.flush().context("archive the last points")?;
+        }
         if let Some(database) = self.database {
             database.finish(SINK_PATIENCE);
         }
+        ended.context("the dataflow failed")?;
         if let Some(reason) = log.poisoned() {
             bail!("the log failed: {reason}");
         }
@@ -398,28 +509,72 @@ fn check_reach(log: &Log, checkpoint: Epoch) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives the pages of a frame the points that they had, now that everything up to the epoch before
+/// Gives the pages of a frame the points that they had, now that everything up to this epoch before
 /// it was fed.
 type Refill<'a> = &'a dyn Fn(&mut Frame, Epoch) -> anyhow::Result<()>;
 
-/// Feeds the log to the catalog and the dataflow, behind a frame with what came before.
+/// What a log is read with.
+struct Sources<'a> {
+    /// Whether it may have documents.
+    keeps_catalog: bool,
+    /// Whether everything is in this log, or others have more.
+    is_alone: bool,
+    refill: Refill<'a>,
+}
+
+/// Lets the committer pass the epochs of other processes, once there is one.
+#[derive(Default)]
+struct Heard {
+    newest: AtomicU64,
+    passer: OnceLock<Passer>,
+}
+
+impl Heard {
+    fn tell(&self, epoch: Epoch) {
+        self.newest.fetch_max(epoch.0, Ordering::SeqCst);
+        if let Some(passer) = self.passer.get() {
+            passer.pass(epoch);
+        }
+    }
+
+    fn pass_to(&self, passer: Passer) {
+        let passer = self.passer.get_or_init(|| passer);
+        passer.pass(Epoch(self.newest.load(Ordering::SeqCst)));
+    }
+}
+
+fn stopped() -> anyhow::Error {
+    anyhow!("the dataflow stopped while the log was read")
+}
+
+/// Feeds the log to the catalog and the dataflow, behind a frame with what came before. The log
+/// of a process that does not keep the catalog has no documents.
 fn replay(
     reader: log::Reader,
     first: Option<Frame>,
     catalog: &SharedCatalog,
-    (frames, refill): (&crossbeam_channel::Sender<Frame>, Refill<'_>),
+    frames: &crossbeam_channel::Sender<Frame>,
+    sources: &Sources<'_>,
 ) -> anyhow::Result<Recovered> {
-    let stopped = |_| anyhow!("the dataflow stopped while the log was read");
     let mut recovered = Recovered::default();
     if let Some(first) = first {
         recovered.epoch = first.epoch;
         recovered.checkpoint = Some(first.epoch);
-        frames.send(first).map_err(stopped)?;
+        frames.send(first).map_err(|_| stopped())?;
     }
     for frame in reader {
         let mut frame = frame?;
         if !frame.pages.is_empty() {
-            refill(&mut frame, recovered.epoch)?;
+            // What others had fed until then is in the archive too.
+            let others = Epoch(frame.epoch.0.saturating_sub(1));
+            let before = if sources.is_alone { recovered.epoch } else { others };
+            if before > recovered.epoch {
+                frames.send(Frame::pass(before)).map_err(|_| stopped())?;
+            }
+            (sources.refill)(&mut frame, before)?;
+        }
+        if !sources.keeps_catalog && !frame.documents.is_empty() {
+            bail!("the log has documents: begin this process with another data directory");
         }
         {
             let mut catalog = catalog.write().unwrap_or_else(PoisonError::into_inner);
@@ -437,7 +592,7 @@ fn replay(
         recovered.epoch = frame.epoch;
         recovered.frames += 1;
         recovered.rows += frame.batches.iter().map(|batch| batch.len() as u64).sum::<u64>();
-        frames.send(frame).map_err(stopped)?;
+        frames.send(frame).map_err(|_| stopped())?;
     }
     Ok(recovered)
 }

@@ -208,6 +208,27 @@ pub struct ServeArgs {
     /// ones].
     #[arg(long, value_name = "FILE", env = "MILLSTREAM_DATABASE_CA", requires = "database_url")]
     pub database_ca: Option<PathBuf>,
+    /// For several processes.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// One dataflow in several processes: capacity, not replication.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Several processes")]
+pub struct ClusterArgs {
+    /// How many processes run one dataflow together. All of them have to be there: while one is
+    /// missing, the others refuse telemetry.
+    #[arg(long, value_name = "N")]
+    pub processes: Option<usize>,
+    /// Which of them this is, from 0. Each has a data directory and doors of its own; process 0
+    /// keeps the catalog.
+    #[arg(long, value_name = "I")]
+    pub process: Option<usize>,
+    /// File with the addresses at which the processes reach each other, one `HOST:PORT` a line,
+    /// that of process 0 first. Nobody is asked for a password there: keep them private.
+    #[arg(long, value_name = "FILE")]
+    pub hosts: Option<PathBuf>,
 }
 
 /// Versions of the MQTT protocol.

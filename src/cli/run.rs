@@ -142,6 +142,7 @@ impl Common {
             live,
             database: None,
             checkpoint_every: self.checkpoint_every.time(),
+            cluster: None,
             memory: self.memory(),
         }
     }

@@ -1,21 +1,34 @@
 //! `serve`: the engine with all its doors, until it is told to stop.
 
 use super::args::{Common, MqttVersion, ServeArgs};
+use super::cluster;
 use super::run::Outcome;
 use crate::app::{self, Runtime, RuntimeDoors};
+use crate::base::shutdown::Shutdown;
 use crate::historian::timescale;
 use crate::ingest::transport::mqtt;
-use crate::serve::Hosts;
+use crate::serve::{Hosts, Reason};
 use anyhow::{Context, anyhow, bail};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// Where the address of a running server stands, below its data directory.
 pub const ADDRESS: &str = "address";
+
+/// A listening address, and what it needs to serve one runtime after the other.
+pub struct Door {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The data directory.
+    pub data: PathBuf,
+    listener: std::net::TcpListener,
+    hosts: Hosts,
+    metrics: PrometheusHandle,
+}
 
 /// The doors of a runtime, open.
 pub struct Open {
@@ -24,15 +37,24 @@ pub struct Open {
     /// For transports other than HTTP.
     pub doors: Arc<RuntimeDoors>,
     task: JoinHandle<std::io::Result<()>>,
-    file: std::path::PathBuf,
+    /// The listening address, when nobody else has it.
+    door: Option<Door>,
 }
+
+/// The transport beside HTTP, when there is one.
+pub type Mqtt = Option<JoinHandle<anyhow::Result<()>>>;
 
 /// Runs the engine until it is interrupted.
 pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     let data = common.data();
-    let mqtt = args.mqtt()?;
+    // What was typed wrong is said before anything is opened.
+    args.mqtt()?;
+    let hosts = args.cluster.hosts()?;
     let mut settings = common.settings(data.clone(), true);
     settings.database = args.database()?;
+    if let Some(hosts) = hosts {
+        return cluster::run(common, args, hosts, settings).await;
+    }
     let runtime = Arc::new(open(common, settings).await?);
     let folder = common.folder()?;
     if let Some(folder) = folder {
@@ -40,26 +62,34 @@ pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     }
     let open = open_doors(common, &runtime, common.listen(), &data).await?;
     say!("millstream serves http://{} from {}", open.address, data.display());
-    let mut ended = None;
-    if let Some(settings) = mqtt {
-        let sink = Arc::new(open.doors.intake().clone());
-        let (shutdown, broker) = (runtime.shutdown.clone(), settings.host.clone());
-        ended = Some(tokio::spawn(async move {
-            let result = mqtt::run(settings, sink, shutdown.clone()).await;
-            if !shutdown.is_triggered() {
-                shutdown.trigger();
-            }
-            result.with_context(|| format!("MQTT broker {broker}"))
-        }));
-    }
+    let mqtt = subscribe(args, &runtime, &open)?;
     until_stopped(&runtime).await;
-    let mqtt = match ended {
-        Some(task) => task.await.map_err(|error| anyhow!("MQTT: {error}"))?,
-        None => Ok(()),
-    };
+    let mqtt = ended(mqtt).await;
     open.close().await?;
     close(runtime).await?;
     mqtt.map(|()| Outcome::Done)
+}
+
+/// Subscribes to the broker, when there is one. The end of that ends the runtime.
+pub fn subscribe(args: &ServeArgs, runtime: &Runtime, open: &Open) -> anyhow::Result<Mqtt> {
+    let Some(settings) = args.mqtt()? else { return Ok(None) };
+    let sink = Arc::new(open.doors.intake().clone());
+    let (shutdown, broker) = (runtime.shutdown.clone(), settings.host.clone());
+    Ok(Some(tokio::spawn(async move {
+        let result = mqtt::run(settings, sink, shutdown.clone()).await;
+        if !shutdown.is_triggered() {
+            shutdown.trigger();
+        }
+        result.with_context(|| format!("MQTT broker {broker}"))
+    })))
+}
+
+/// Waits until a subscription has ended.
+pub async fn ended(mqtt: Mqtt) -> anyhow::Result<()> {
+    match mqtt {
+        Some(task) => task.await.map_err(|error| anyhow!("MQTT: {error}"))?,
+        None => Ok(()),
+    }
 }
 
 /// Opens a runtime and publishes the catalog's folder. Problems in its files are printed; the
@@ -68,14 +98,19 @@ pub async fn open(common: &Common, settings: app::Settings) -> anyhow::Result<Ru
     let folder = common.folder()?;
     let opened = tokio::task::spawn_blocking(move || {
         let runtime = Runtime::open(&settings)?;
-        if let Some(folder) = folder {
-            for problem in app::publish_folder(&runtime, &settings.data, &folder)? {
-                tracing::error!(%problem, "catalog file not published");
-            }
-        }
+        publish(&runtime, &settings.data, folder.as_deref())?;
         Ok(runtime)
     });
     opened.await?
+}
+
+/// Publishes the catalog's folder, when there is one.
+pub fn publish(runtime: &Runtime, data: &Path, folder: Option<&Path>) -> anyhow::Result<()> {
+    let Some(folder) = folder else { return Ok(()) };
+    for problem in app::publish_folder(runtime, data, folder)? {
+        tracing::error!(%problem, "catalog file not published");
+    }
+    Ok(())
 }
 
 /// Opens the HTTP doors of a runtime.
@@ -85,41 +120,80 @@ pub async fn open_doors(
     listen: SocketAddr,
     data: &Path,
 ) -> anyhow::Result<Open> {
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("listen on {listen}: choose another address with --listen, port 0 takes a free one")
-    })?;
-    let address = listener.local_addr()?;
-    let metrics =
-        PrometheusBuilder::new().install_recorder().context("install the metrics recorder")?;
-    let queries = app::open_queries(common.queries()?, &runtime.shutdown)?;
-    let doors = Arc::new(RuntimeDoors::new(Arc::clone(runtime), metrics, queries));
-    let file = data.join(ADDRESS);
-    // Only tells other commands: on a full disk the doors open all the same.
-    if let Err(error) = std::fs::write(&file, address.to_string()) {
-        tracing::warn!(file = %file.display(), %error, "address of the doors not written");
+    let door = Door::open(common, listen, data).await?;
+    let open = door.serve(common, runtime)?;
+    Ok(Open { door: Some(door), ..open })
+}
+
+impl Door {
+    /// Listens, and writes down where.
+    pub async fn open(common: &Common, listen: SocketAddr, data: &Path) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!(
+                "listen on {listen}: choose another address with --listen, port 0 takes a free one"
+            )
+        })?;
+        let address = listener.local_addr()?;
+        let metrics =
+            PrometheusBuilder::new().install_recorder().context("install the metrics recorder")?;
+        let hosts = Hosts::new(address.ip(), &common.allowed_host);
+        let file = data.join(ADDRESS);
+        // Only tells other commands: on a full disk the doors open all the same.
+        if let Err(error) = std::fs::write(&file, address.to_string()) {
+            tracing::warn!(file = %file.display(), %error, "address of the doors not written");
+        }
+        let listener = listener.into_std()?;
+        Ok(Self { address, data: data.into(), listener, hosts, metrics })
     }
-    let serving = crate::serve::serve(
-        listener,
-        Hosts::new(address.ip(), &common.allowed_host),
-        Arc::clone(&doors) as Arc<dyn crate::serve::Doors>,
-        runtime.views.clone(),
-        runtime.shutdown.clone(),
-    );
-    Ok(Open { address, doors, task: tokio::spawn(serving), file })
+
+    fn listener(&self) -> std::io::Result<TcpListener> {
+        TcpListener::from_std(self.listener.try_clone()?)
+    }
+
+    /// Serves a runtime until its shutdown.
+    pub fn serve(&self, common: &Common, runtime: &Arc<Runtime>) -> anyhow::Result<Open> {
+        let queries = app::open_queries(common.queries()?, &runtime.shutdown)?;
+        let metrics = self.metrics.clone();
+        let doors = Arc::new(RuntimeDoors::new(Arc::clone(runtime), metrics, queries));
+        let serving = crate::serve::serve(
+            self.listener()?,
+            self.hosts.clone(),
+            Arc::clone(&doors) as Arc<dyn crate::serve::Doors>,
+            runtime.views.clone(),
+            runtime.shutdown.clone(),
+        );
+        Ok(Open { address: self.address, doors, task: tokio::spawn(serving), door: None })
+    }
+
+    /// Refuses everybody until the shutdown.
+    pub fn refuse(
+        &self,
+        reason: Reason,
+        shutdown: Shutdown,
+    ) -> std::io::Result<impl Future<Output = std::io::Result<()>> + use<>> {
+        Ok(crate::serve::refuse(self.listener()?, self.hosts.clone(), reason, shutdown))
+    }
+}
+
+/// Forgets the address.
+impl Drop for Door {
+    fn drop(&mut self) {
+        // Only a hint for other commands: a stale one does no harm.
+        let _ = std::fs::remove_file(self.data.join(ADDRESS));
+    }
 }
 
 impl Open {
     /// Waits until the doors are closed, after shutdown.
     pub async fn close(self) -> anyhow::Result<()> {
         self.task.await.map_err(|error| anyhow!("HTTP: {error}"))??;
-        // Only a hint for other commands: a stale one does no harm.
-        let _ = std::fs::remove_file(&self.file);
+        drop(self.door);
         Ok(())
     }
 }
 
-/// Returns when the program is told to stop, or the engine fails.
-pub async fn until_stopped(runtime: &Runtime) {
+/// Returns when the program is told to stop.
+pub async fn signalled() {
     let terminate = async {
         use tokio::signal::unix::{SignalKind, signal};
         match signal(SignalKind::terminate()) {
@@ -130,6 +204,13 @@ pub async fn until_stopped(runtime: &Runtime) {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         () = terminate => {}
+    }
+}
+
+/// Returns when the program is told to stop, or the engine fails.
+pub async fn until_stopped(runtime: &Runtime) {
+    tokio::select! {
+        () = signalled() => {}
         () = runtime.shutdown.wait() => {}
         _ = runtime.committer.stopped() => {}
     }
@@ -171,7 +252,12 @@ impl ServeArgs {
             None => (rest.trim_end_matches('/'), if tls { 8_883 } else { 1_883 }),
         };
         let topics = self.mqtt_topic.clone();
-        let mut settings = mqtt::Settings::new(host, port, self.mqtt_client_id.as_str(), topics);
+        // A broker keeps one session a name.
+        let client_id = match self.cluster.process {
+            Some(process) => format!("{}-{process}", self.mqtt_client_id),
+            None => self.mqtt_client_id.clone(),
+        };
+        let mut settings = mqtt::Settings::new(host, port, client_id, topics);
         settings.version = match self.mqtt_version {
             MqttVersion::V3 => mqtt::Version::V311,
             MqttVersion::V5 => mqtt::Version::V5,

@@ -5,6 +5,7 @@
 //! bytes, and every error into a problem document (RFC 9457) that says what to do.
 
 mod server;
+mod waiting;
 mod doors;
 mod problem;
 mod limits;
@@ -41,3 +42,4 @@ pub use limits::{
 pub use problem::Problem;
 pub use series::{REQUEST_SECONDS, REQUESTS, STREAMS_OPEN};
 pub use server::{openapi, serve};
+pub use waiting::{Reason, refuse};

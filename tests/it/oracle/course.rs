@@ -106,6 +106,7 @@ impl Plant {
             live: false,
             database: None,
             checkpoint_every: checkpoints,
+            cluster: None,
             memory: 16 << 30,
         };
         // A program that another test starts has this process's locks until it is the program.
