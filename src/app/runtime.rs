@@ -1,12 +1,13 @@
 //! The runtime: every room opened on one data directory, joined, and stopped in order.
 
 use super::checkpoint::{self, Checkpoints, Hold, Taker};
-use super::cluster::{Cluster, Member, Met, check_alone};
+use super::cluster::{Cluster, Heard, Member, Met, check_alone};
 use super::directory::Devices;
 use super::hub::{self, Feeds, Saver, Wanted};
 use super::limits;
 use super::memory::{Rooms, Watch};
 use super::pager::{self, Pager, Paging};
+use super::recover::{Recovered, Sources, check_reach, replay, stopped};
 use super::restore;
 use super::sink::Events;
 use super::sources::{LiveViews, Status};
@@ -21,7 +22,7 @@ use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine};
 use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
-use crate::ingest::commit::{Committer, Limits, Passer, Submission, Turn};
+use crate::ingest::commit::{Committer, Limits, Submission, Turn};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
 use crate::model::{Epoch, Frame, NewDocument, Timestamp};
@@ -29,8 +30,7 @@ use crate::query::{self, Query};
 use crate::views::{Restored, Views};
 use anyhow::{Context, anyhow, bail};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::info;
@@ -106,19 +106,6 @@ pub struct Runtime {
     writer: JoinHandle<Log>,
     hub: JoinHandle<()>,
     _lock: DirectoryLock,
-}
-
-/// What a runtime found when it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
-    /// The last epoch; 0 when there was nothing.
-    pub epoch: Epoch,
-    /// Frames that were replayed.
-    pub frames: u64,
-    /// Rows of devices in them.
-    pub rows: u64,
-    /// The epoch of the checkpoint that they were replayed on.
-    pub checkpoint: Option<Epoch>,
 }
 
 impl Runtime {
@@ -487,114 +474,6 @@ impl Runtime {
         }
         Ok(())
     }
-}
-
-/// Refuses a log from which frames are missing that no checkpoint has, or that ends before one.
-fn check_reach(log: &Log, checkpoint: Epoch) -> anyhow::Result<()> {
-    let begin = log.begin();
-    if begin.0 > checkpoint.0 + 1 {
-        bail!(
-            "the log begins at epoch {begin} and there is no checkpoint that can be used from then \
-             on: restore the folder `checkpoints` from a backup, or start the version of the \
-             program that has written it"
-        );
-    }
-    let end = log.last_epoch().unwrap_or_default();
-    if end < checkpoint {
-        bail!(
-            "the log ends at epoch {end}, before the checkpoint of epoch {checkpoint}: its end is \
-             lost; restore the folder `log` from a backup"
-        );
-    }
-    Ok(())
-}
-
-/// Gives the pages of a frame the points that they had, now that everything up to this epoch before
-/// it was fed.
-type Refill<'a> = &'a dyn Fn(&mut Frame, Epoch) -> anyhow::Result<()>;
-
-/// What a log is read with.
-struct Sources<'a> {
-    /// Whether it may have documents.
-    keeps_catalog: bool,
-    /// Whether everything is in this log, or others have more.
-    is_alone: bool,
-    refill: Refill<'a>,
-}
-
-/// Lets the committer pass the epochs of other processes, once there is one.
-#[derive(Default)]
-struct Heard {
-    newest: AtomicU64,
-    passer: OnceLock<Passer>,
-}
-
-impl Heard {
-    fn tell(&self, epoch: Epoch) {
-        self.newest.fetch_max(epoch.0, Ordering::SeqCst);
-        if let Some(passer) = self.passer.get() {
-            passer.pass(epoch);
-        }
-    }
-
-    fn pass_to(&self, passer: Passer) {
-        let passer = self.passer.get_or_init(|| passer);
-        passer.pass(Epoch(self.newest.load(Ordering::SeqCst)));
-    }
-}
-
-fn stopped() -> anyhow::Error {
-    anyhow!("the dataflow stopped while the log was read")
-}
-
-/// Feeds the log to the catalog and the dataflow, behind a frame with what came before. The log
-/// of a process that does not keep the catalog has no documents.
-fn replay(
-    reader: log::Reader,
-    first: Option<Frame>,
-    catalog: &SharedCatalog,
-    frames: &crossbeam_channel::Sender<Frame>,
-    sources: &Sources<'_>,
-) -> anyhow::Result<Recovered> {
-    let mut recovered = Recovered::default();
-    if let Some(first) = first {
-        recovered.epoch = first.epoch;
-        recovered.checkpoint = Some(first.epoch);
-        frames.send(first).map_err(|_| stopped())?;
-    }
-    for frame in reader {
-        let mut frame = frame?;
-        if !frame.pages.is_empty() {
-            // What others had fed until then is in the archive too.
-            let others = Epoch(frame.epoch.0.saturating_sub(1));
-            let before = if sources.is_alone { recovered.epoch } else { others };
-            if before > recovered.epoch {
-                frames.send(Frame::pass(before)).map_err(|_| stopped())?;
-            }
-            (sources.refill)(&mut frame, before)?;
-        }
-        if !sources.keeps_catalog && !frame.documents.is_empty() {
-            bail!("the log has documents: begin this process with another data directory");
-        }
-        {
-            let mut catalog = catalog.write().unwrap_or_else(PoisonError::into_inner);
-            for document in &frame.documents {
-                catalog.apply(document).map_err(|problems| {
-                    let what = problems.first().map(ToString::to_string).unwrap_or_default();
-                    anyhow!(
-                        "the log has a document that does not apply: {} '{}': {what}",
-                        document.kind,
-                        document.key
-                    )
-                })?;
-            }
-        }
-        recovered.epoch = frame.epoch;
-        recovered.frames += 1;
-        recovered.rows += frame.batches.iter().map(|batch| batch.len() as u64).sum::<u64>();
-        frames.send(frame).map_err(|_| stopped())?;
-    }
-    Ok(recovered)
 }
 
 /// The catalog's part of a commit: checks a document, gives it its id, applies it.

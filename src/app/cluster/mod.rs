@@ -10,9 +10,11 @@ mod wire;
 mod meet;
 mod keeper;
 mod marker;
+mod heard;
 #[cfg(test)]
 mod tests;
 
+pub use heard::Heard;
 pub use hosts::Hosts;
 pub use marker::{Member, check_alone};
 pub use meet::{Cluster, Met, Stopped, is_lost_peer};
