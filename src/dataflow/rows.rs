@@ -303,7 +303,9 @@ mod tests {
     fn texts_go_along_with_the_rows() {
         let mut rows = rows(3, 2);
         rows.fresh = vec![0b011, 0b100];
-        let words: Vec<u64> = ["idle", "at work"].map(|t| u64::from(Symbol::of(t).0)).into();
+        // Their numbers are greater than all others in the bytes.
+        let texts = (0..1_002).map(|i| Symbol::of(&format!("state {i}")).0);
+        let words: Vec<u64> = texts.skip(1_000).map(u64::from).collect();
         rows.words = vec![1, words[0], 0, 0, 0, words[1]];
         let texts: Arc<[u32]> = [1, 2].into();
         let rows = AssetRows { rows, texts: Some(texts) };

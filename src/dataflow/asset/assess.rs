@@ -299,8 +299,9 @@ impl TypeState {
         if !asset.opened {
             asset.limit = match asset.waits_for_edits() {
                 true => i64::MAX,
-                false => asset.floor(&self.era, &self.series[index]),
+                false => asset.here_from,
             };
+            debug_assert_eq!(asset.here_from, asset.floor(&self.era, &self.series[index]));
             asset.opened = true;
             self.opened.push(index as u32);
         }

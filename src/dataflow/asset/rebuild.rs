@@ -8,6 +8,7 @@ use super::assess::TypeState;
 use super::changes::{Changes, Names};
 use super::era::{Era, Segment};
 use super::evaluate::{Span, SpanRows, evaluate};
+use super::row::NEVER;
 use super::series::{Placed, Series};
 use super::single::{Asset, slots};
 use super::state_log::Steps;
@@ -273,6 +274,7 @@ impl TypeState {
     /// Gives an asset its segments back. The event time of its newest row; `None` when there is
     /// none.
     fn put_back(&mut self, index: usize, mut segments: Vec<Segment>) -> Option<i64> {
+        self.assets[index].here_from = segments.first().map_or(NEVER, Segment::floor);
         let current = segments.pop()?;
         let newest = current.series.newest();
         self.series[index] = current.series;

@@ -57,6 +57,8 @@ pub struct Asset {
     /// Events that late rows may still take back, with the time of the row that fired them.
     pub events: Vec<(i64, EventRow)>,
     pub errors: Vec<ErrorRow>,
+    /// The event time from which on all rows are here; see [`Asset::floor`].
+    pub here_from: i64,
     /// Rows from this time on are put in, others wait; settled before the first row of an epoch.
     pub limit: i64,
     /// When something happens to the rules' state by itself.
@@ -115,6 +117,7 @@ impl Asset {
             open: Vec::new(),
             events: Vec::new(),
             errors: Vec::new(),
+            here_from: NEVER,
             limit: NEVER,
             deadline: i64::MAX,
             alarm: i64::MAX,
@@ -343,6 +346,7 @@ impl Asset {
             self.anchor(era, series, base);
             self.absorb(era, series, base, closed);
             series.forget(base);
+            self.here_from = time.saturating_add(1);
             self.log.forget(states, time);
             self.events.retain(|(row_time, _)| *row_time >= time);
             self.errors.retain(|error| error.event_time >= time);
