@@ -60,7 +60,7 @@ fn main() {
     for (name, age) in [("2 hours", 2 * hour), ("a day", 24 * hour), ("a week", 7 * 24 * hour)] {
         let (mut late, mut others) = (Vec::new(), Vec::new());
         for i in 0..ROWS {
-            let row = first.rows().slice(i, 1);
+            let row = first.rows().slice(i % (MACHINES - 1), 1);
             let time = at(ticks - age) + 1_000_000 * (1 + i as i64 % 8);
             let row = moved(&Batch::try_new(row).unwrap(), time);
             let begun = Instant::now();
