@@ -8,7 +8,10 @@
 use libfuzzer_sys::fuzz_target;
 use millstream::base::fs::{Fs, MemFs};
 use millstream::log::{Log, Options, read};
-use millstream::model::{DeadLetter, Document, Epoch, Frame, Kind, Reason, Timestamp};
+use millstream::model::{
+    DeadLetter, Document, Epoch, Frame, Kind, Page, PageContent, PageRequest, Reason, Timestamp,
+    TypeId,
+};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -83,7 +86,7 @@ fn frame(epoch: u64) -> Frame {
         }],
         batches: Vec::new(),
         edits: Vec::new(),
-        pages: Vec::new(),
+        pages: (0..epoch % 3).map(page).collect(),
         dead_letters: vec![DeadLetter {
             received_at: Timestamp(epoch as i64),
             source: "fuzz".into(),
@@ -92,6 +95,22 @@ fn frame(epoch: u64) -> Frame {
             detail: "not readable".into(),
             raw: Arc::from(&b"{"[..]),
         }],
+    }
+}
+
+/// A request for archived points.
+fn page(asset: u64) -> Page {
+    let (key, many) = (format!("asset-{asset}").into(), asset % 2 == 1);
+    Page {
+        request: PageRequest {
+            asset: asset as u32,
+            asset_type: TypeId(0),
+            key,
+            from: i64::MIN,
+            to: 7,
+        },
+        after: Epoch(asset),
+        content: if many { PageContent::TooMany } else { PageContent::Unread },
     }
 }
 
