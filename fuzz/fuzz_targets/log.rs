@@ -108,6 +108,7 @@ fn page(asset: u64) -> Page {
             key,
             from: i64::MIN,
             to: 7,
+            rows: 0,
         },
         after: Epoch(asset),
         content: if many { PageContent::TooMany } else { PageContent::Unread },

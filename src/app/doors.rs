@@ -1,5 +1,6 @@
 //! The doors of a runtime: what the HTTP room asks for, done by the other rooms.
 
+use super::edits::{LOOK, PATIENCE};
 use super::intake::{Form, Intake, documents, ended, refused};
 use super::runtime::Runtime;
 use crate::base::memory::Usage;
@@ -19,6 +20,7 @@ use futures::StreamExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 /// A runtime as the HTTP room sees it.
 pub struct RuntimeDoors {
@@ -121,6 +123,11 @@ impl Doors for RuntimeDoors {
             return Err(DoorError::new(ErrorKind::Conflict, detail));
         }
         self.commit(new.clone()).await?;
+        // Assets look at their rows again one after the other.
+        let (count, begun) = (self.runtime.pages_wanted(), Instant::now());
+        while self.runtime.waits_for_pages(count) && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(LOOK).await;
+        }
         self.stored(kind, key)
     }
 

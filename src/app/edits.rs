@@ -20,10 +20,10 @@ const POINTS_MAX: usize = 100;
 /// Bytes of a reason, and of a user's name.
 const TEXT_BYTES: usize = 1000;
 
-/// How long an edit may wait for archived points before it is answered, and how often that is
-/// looked for.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(5);
+/// How long an edit, or a document, may wait for rows to be looked at again before it is answered,
+/// and how often that is looked for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// The asset that an edit is about.
 struct Target {

@@ -4,7 +4,7 @@ use super::pager::Paging;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::SharedCatalog;
 use crate::historian::Historian;
-use crate::model::{Change, Document, Epoch, Output, PageRequest, Rows, Timestamp, TypeId};
+use crate::model::{Change, Document, Epoch, Output, PageRequest, Rows, Timestamp};
 use crate::views::{self, Image, Restored, Views};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashSet};
@@ -22,7 +22,7 @@ pub struct Feeds {
     pub restored: Option<Restored>,
     /// Who wants to have the views at an epoch.
     pub saver: Saver,
-    /// Who brings archived points back.
+    /// Who knows which assets wait, and has archived points brought back for them.
     pub paging: Arc<Paging>,
     /// The catalog, where another process publishes the documents.
     pub catalog: Option<SharedCatalog>,
@@ -55,7 +55,9 @@ pub fn start(
     (shutdown, ended): (Shutdown, Shutdown),
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("hub".into()).spawn(move || {
+        let paging = Arc::clone(&feeds.paging);
         run(&outputs, feeds);
+        paging.stop();
         ended.trigger();
         if !shutdown.is_triggered() {
             tracing::error!("the dataflow stopped by itself; stopping");
@@ -139,7 +141,10 @@ impl Feeds {
             }
         }
         // To an asset that begins anew all points are new; to the archive they may be not.
-        superseded.extend(rows.iter().flat_map(|rows| keys_of(rows, &self.removed)));
+        if !self.removed.is_empty() {
+            let keys = rows.iter().flat_map(Rows::keys);
+            superseded.extend(keys.filter(|(_, asset, ..)| self.removed.contains(asset)));
+        }
         let accepted = rows.into_iter().try_for_each(|rows| self.historian.accept(epoch, rows));
         let kept = accepted.and_then(|()| self.historian.superseded(epoch, &superseded));
         let kept = kept.and_then(|()| self.historian.deleted(epoch, &deleted));
@@ -149,8 +154,7 @@ impl Feeds {
         self.historian.close_epoch(epoch, tick(epoch));
         // Who sees the epoch sees who waits, and nobody is settled before that is seen.
         paged.retain(|asset| wanted.iter().all(|request| request.asset != *asset));
-        // Where another process publishes the documents, it brings the pages too.
-        if !wanted.is_empty() && self.catalog.is_none() {
+        if !wanted.is_empty() {
             self.paging.want(wanted);
         }
         self.views.apply(epoch, rest);
@@ -192,18 +196,6 @@ impl Feeds {
             }
         }
     }
-}
-
-/// The keys of all points of some assets.
-fn keys_of(rows: &Rows, assets: &HashSet<u32>) -> Vec<(TypeId, u32, u32, i64)> {
-    let mut keys = Vec::new();
-    let Some(asset_type) = rows.asset_type.filter(|_| !assets.is_empty()) else { return keys };
-    for (i, asset) in rows.assets.iter().enumerate().filter(|(_, asset)| assets.contains(*asset)) {
-        let fresh = rows.fresh(i);
-        let slots = (0..rows.slots).filter(|slot| fresh[slot / 64] >> (slot % 64) & 1 == 1);
-        keys.extend(slots.map(|slot| (asset_type, *asset, slot as u32, rows.times[i])));
-    }
-    keys
 }
 
 /// Epochs are wall-clock milliseconds, made strictly increasing: the log's own time.

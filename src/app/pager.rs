@@ -1,4 +1,6 @@
-//! Brings archived points back for assets to which points came that belong before what is in memory.
+//! Brings archived points back for assets to which points came that belong before what is in memory,
+//! and gives assets their turn that have to look at their rows again, a few at a time: so that
+//! nobody else waits for long.
 //!
 //! ```text
 //!  hub: wanted --> Paging --> thread: reads the archive --> committer --> log --> dataflow
@@ -12,7 +14,7 @@
 use crate::base::backoff::Backoff;
 use crate::historian::{Ask, Historian};
 use crate::ingest::commit::{CommitError, Committer, Submission};
-use crate::model::{Epoch, Frame, Page, PageContent, PagePoints, PageRequest};
+use crate::model::{Epoch, Page, PageContent, PageRequest};
 use crate::views::Views;
 use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
@@ -32,6 +34,8 @@ pub const FAILURES: &str = "millstream_page_failures_total";
 const ASSETS_AT_ONCE: usize = 16;
 /// Points of a page that comes with others.
 const POINTS_AT_ONCE: usize = 200_000;
+/// Rows in memory that are looked at again at one epoch, unless it is one asset's.
+const ROWS_AT_ONCE: u32 = 20_000;
 /// Points of a page. Points that would need more count in no view.
 const POINTS_MAX: usize = 8_000_000;
 
@@ -97,6 +101,17 @@ impl Paging {
         self.lock().count
     }
 
+    /// Whether anybody waits who is among the first `count` requests.
+    pub fn waits(&self, count: u64) -> bool {
+        self.lock().wanted.values().any(|wanted| wanted.number <= count)
+    }
+
+    /// Nobody will be brought anything any more: those who wait for others fail.
+    pub fn stop(&self) {
+        self.lock().stopping = true;
+        self.changed.notify_all();
+    }
+
     /// How many assets wait.
     pub fn waiting(&self) -> usize {
         self.lock().wanted.len()
@@ -128,14 +143,30 @@ impl Paging {
         while !state.stopping && state.wanted.is_empty() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let some = state.wanted.values().take(ASSETS_AT_ONCE).cloned().collect();
-        (!state.stopping).then_some(some)
+        (!state.stopping).then(|| state.some())
     }
 
     /// Waits for some time; false when it is time to stop.
     fn sleep(&self, pause: Duration) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), pause, |state| !state.stopping);
         !waited.unwrap_or_else(PoisonError::into_inner).0.stopping
+    }
+}
+
+impl State {
+    /// The requests whose pages come next, by asset: some that need the archive and some that do
+    /// not, so that neither wait for all of the others.
+    fn some(&self) -> Vec<Wanted> {
+        let of =
+            |turns| self.wanted.values().filter(move |wanted| wanted.request.is_turn() == turns);
+        let pages = of(false).take(ASSETS_AT_ONCE);
+        let mut rows = 0_u32;
+        let turns = of(true).take_while(|wanted| {
+            let is_first = rows == 0;
+            rows = rows.saturating_add(wanted.request.rows.max(1));
+            is_first || rows <= ROWS_AT_ONCE
+        });
+        pages.chain(turns).cloned().collect()
     }
 }
 
@@ -152,8 +183,7 @@ impl Pager {
 impl Drop for Pager {
     /// Brings no more pages, and waits for those that are on their way.
     fn drop(&mut self) {
-        self.paging.lock().stopping = true;
-        self.paging.changed.notify_all();
+        self.paging.stop();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             error!("the thread that brings archived points back panicked");
         }
@@ -224,33 +254,35 @@ impl Rooms {
     }
 }
 
-/// Reads what the pages of a frame of the log bring, as it was after the frame before it.
-pub fn refill(frame: &mut Frame, historian: &Historian, as_of: Epoch) -> anyhow::Result<()> {
-    fill(&mut frame.pages, historian, as_of)
-}
-
-/// Gives pages that were not read their points.
-fn fill(pages: &mut [Page], historian: &Historian, as_of: Epoch) -> anyhow::Result<()> {
-    let unread = |page: &&mut Page| page.content == PageContent::Unread;
-    let mut unread: Vec<&mut Page> = pages.iter_mut().filter(unread).collect();
+/// Gives pages that were not read their points, as these were after an epoch: for the pages of a
+/// frame in the log, that of the frame before it.
+pub fn fill(pages: &mut [Page], historian: &Historian, as_of: Epoch) -> anyhow::Result<()> {
+    let mut unread: Vec<&mut Page> = Vec::new();
+    for page in pages.iter_mut().filter(|page| page.content == PageContent::Unread) {
+        match page.request.is_turn() {
+            true => page.content = PageContent::Points(Arc::default()),
+            false => unread.push(page),
+        }
+    }
+    if unread.is_empty() {
+        return Ok(());
+    }
     let ask = |page: &Page| {
         let PageRequest { key, from, to, .. } = &page.request;
         Ask { asset: Arc::clone(key), from: *from, to: *to, after: page.after }
     };
     let asks: Vec<Ask> = unread.iter().map(|page| ask(page)).collect();
     let what = "read archived points that late ones need";
-    let found = historian.history(&asks, as_of, POINTS_AT_ONCE).context(what)?;
-    let found: Vec<Option<PagePoints>> = found;
-    for ((page, ask), found) in unread.iter_mut().zip(&asks).zip(found) {
-        let found = match found {
-            Some(found) => Some(found),
+    let few = historian.history(&asks, as_of, POINTS_AT_ONCE).context(what)?;
+    for ((page, ask), few) in unread.iter_mut().zip(&asks).zip(few) {
+        let points = match few {
+            Some(points) => Some(points),
             None => {
                 let all = historian.history(std::slice::from_ref(ask), as_of, POINTS_MAX);
                 all.context(what)?.pop().flatten()
             }
         };
-        page.content =
-            found.map_or(PageContent::TooMany, |found| PageContent::Points(Arc::new(found)));
+        page.content = points.map_or(PageContent::TooMany, |all| PageContent::Points(all.into()));
     }
     Ok(())
 }

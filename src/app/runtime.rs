@@ -70,7 +70,7 @@ pub struct Runtime {
     // Declared first, so that a dropped runtime lets go of the committer that this thread holds
     // before it waits for the engine, whose frames end with the last committer.
     watch: Watch,
-    pager: Pager,
+    pager: Option<Pager>,
     paging: Arc<Paging>,
     checkpoints: Option<Checkpoints>,
     /// The memory that may be used, and how much of it is.
@@ -201,7 +201,7 @@ impl Runtime {
         let reader = log::read(&fs, &log_directory, behind)?;
         let refill = |frame: &mut Frame, before: Epoch| {
             wait_until_visible(&views, before, &engine)?;
-            pager::refill(frame, &historian, before)
+            pager::fill(&mut frame.pages, &historian, before)
         };
         let sources = Sources {
             keeps_catalog: keeper.is_none(),
@@ -330,12 +330,14 @@ impl Runtime {
             budget: memory.clone(),
         };
         let watch = Watch::start(rooms)?;
-        let pager = Pager::start(pager::Rooms {
+        // Who publishes the documents brings the pages too.
+        let pager = keeper.is_none().then(|| pager::Rooms {
             paging: Arc::clone(&paging),
             historian: Arc::clone(&historian),
             views: views.clone(),
             committer: committer.clone(),
-        })?;
+        });
+        let pager = pager.map(Pager::start).transpose()?;
         let devices = Arc::new(Devices::new(Arc::clone(&catalog)));
         let routing = Routing { unknown_devices: settings.unknown_devices, ..Routing::default() };
         Ok(Self {
@@ -391,8 +393,10 @@ impl Runtime {
         self.paging.settle()
     }
 
-    /// Recomputes every view from the archived points and compares.
+    /// Recomputes every view from the archived points and compares. Assets that wait for archived
+    /// points, or for their turn, are waited for.
     pub async fn verify(&self) -> Result<query::Report, query::Error> {
+        self.paged().await?;
         let documents = {
             let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
             catalog.replaced_versions().chain(catalog.documents()).cloned().collect()
@@ -404,14 +408,24 @@ impl Runtime {
     ///
     /// What came late and waits for archived points is waited for.
     pub async fn conservation(&self) -> Result<query::Conservation, query::Error> {
-        let paging = Arc::clone(&self.paging);
-        let settled = tokio::task::spawn_blocking(move || paging.settle()).await;
-        let settled = settled.map_err(query::Error::failed)?;
-        settled.map_err(|error| query::Error::failed(format!("{error:#}")))?;
+        self.paged().await?;
         self.query.conservation(Arc::clone(&self.frames)).await
     }
 
-    /// How often, since it was opened, something late has asked for archived points.
+    /// Waits until no asset waits for archived points or for its turn.
+    async fn paged(&self) -> Result<(), query::Error> {
+        let paging = Arc::clone(&self.paging);
+        let settled = tokio::task::spawn_blocking(move || paging.settle()).await;
+        let settled = settled.map_err(query::Error::failed)?;
+        settled.map_err(|error| query::Error::failed(format!("{error:#}")))
+    }
+
+    /// Whether an asset still waits that did so when [`Runtime::pages_wanted`] was `count`.
+    pub fn waits_for_pages(&self, count: u64) -> bool {
+        self.paging.waits(count)
+    }
+
+    /// How often, since it was opened, an asset has asked for archived points or for its turn.
     pub fn pages_wanted(&self) -> u64 {
         self.paging.count()
     }

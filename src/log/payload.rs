@@ -106,7 +106,8 @@ fn read_page(input: &mut Input<'_>) -> Result<Page, String> {
     let after = Epoch(input.u64()?);
     let content = if input.u8()? == 0 { PageContent::Unread } else { PageContent::TooMany };
     let key = input.text()?;
-    Ok(Page { request: PageRequest { asset, asset_type, key, from, to }, after, content })
+    let request = PageRequest { asset, asset_type, key, from, to, rows: 0 };
+    Ok(Page { request, after, content })
 }
 
 fn put_batch(out: &mut Vec<u8>, batch: &Batch) -> Result<(), Error> {

@@ -25,6 +25,6 @@ pub use frame::{DeadLetter, Document, Frame, Kind, NewDocument, Reason};
 pub use ids::{AssetId, DeviceId, TypeId};
 pub use page::{Page, PageContent, PagePoints, PageRequest};
 pub use quality::Quality;
-pub use rows::{Rows, mask_words};
+pub use rows::{NO_MESSAGE, Rows, mask_words};
 pub use time::{Duration, Epoch, TimeError, Timestamp};
 pub use value::{DataType, Symbol, Value};

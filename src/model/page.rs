@@ -5,7 +5,8 @@ use super::time::Epoch;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Which archived points an asset needs before late ones can be applied.
+/// Which archived points an asset needs before what waits at it can take effect; none when only
+/// its turn is to come (see [`PageRequest::is_turn`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageRequest {
     /// The asset's dense id.
@@ -18,6 +19,19 @@ pub struct PageRequest {
     pub from: i64,
     /// The last event time: everything behind it is in memory.
     pub to: i64,
+    /// About how many rows that are in memory are looked at again with it. Not in the log.
+    pub rows: u32,
+}
+
+impl PageRequest {
+    /// The range of event times of a request for no archived points.
+    pub const TURN: (i64, i64) = (i64::MAX, i64::MIN);
+
+    /// Whether no archived points are needed: all rows that are concerned are in memory, and are
+    /// looked at again when there is time for it.
+    pub fn is_turn(&self) -> bool {
+        self.to < self.from
+    }
 }
 
 /// A request that is answered. It takes effect after the rows and the edits of its frame.

@@ -31,6 +31,9 @@ pub struct Rows {
     pub words: Vec<u64>,
 }
 
+/// The ordinal of rows that no message of their frame has brought.
+pub const NO_MESSAGE: u32 = u32::MAX;
+
 /// How many mask words it takes to have one bit for each slot.
 pub fn mask_words(slots: usize) -> usize {
     slots.div_ceil(64)
@@ -77,6 +80,16 @@ impl Rows {
     /// The number of points: set bits of all masks.
     pub fn points(&self) -> usize {
         self.fresh.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The key of each point: type, asset, slot and event time, row after row.
+    pub fn keys(&self) -> impl Iterator<Item = (TypeId, u32, u32, i64)> {
+        let rows = self.asset_type.into_iter().flat_map(|of| (0..self.len()).map(move |i| (of, i)));
+        rows.flat_map(move |(asset_type, i)| {
+            let (fresh, asset, time) = (self.fresh(i), self.assets[i], self.times[i]);
+            let slots = (0..self.slots).filter(|slot| fresh[slot / 64] >> (slot % 64) & 1 == 1);
+            slots.map(move |slot| (asset_type, asset, slot as u32, time))
+        })
     }
 
     /// Appends row `i` of other rows of the same type.

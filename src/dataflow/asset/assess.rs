@@ -299,9 +299,8 @@ impl TypeState {
         if !asset.opened {
             asset.limit = match asset.waits_for_edits() {
                 true => i64::MAX,
-                false => asset.here_from,
+                false => asset.opens_at(),
             };
-            debug_assert_eq!(asset.here_from, asset.floor(&self.era, &self.series[index]));
             asset.opened = true;
             self.opened.push(index as u32);
         }

@@ -174,7 +174,7 @@ impl TypeState {
     /// of none.
     pub fn announce(&self, names: &Names, out: &mut Changes) {
         self.assets.iter().for_each(|asset| asset.announce(&self.era.plan, out));
-        let parked = self.assets.iter().filter_map(|asset| asset.request(&self.era.plan, names));
+        let parked = (0..self.assets.len()).filter_map(|index| self.request(index, names));
         let wanted: Vec<PageRequest> = parked.collect();
         if !wanted.is_empty() {
             out.list.push(Change::Wanted(wanted));

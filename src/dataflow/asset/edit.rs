@@ -11,14 +11,11 @@ use super::era::Era;
 use super::rebuild::Ears;
 use super::row::NEVER;
 use super::single::Asset;
-use super::tables::{Said, Tables, push};
+use super::tables::push;
 use crate::model::{
-    Action, Change, Corrected, Edit, EditRefusal, Quality, Rows, TypeId, mask_words,
+    Action, Change, Corrected, Edit, EditRefusal, NO_MESSAGE, Quality, Rows, TypeId, mask_words,
 };
 use std::sync::Arc;
-
-/// The ordinal of rows that no message has brought.
-const NO_MESSAGE: u32 = u32::MAX;
 
 /// Where points are: type, asset, slot of the current version and event time.
 type Keys = Vec<(TypeId, u32, u32, i64)>;
@@ -88,11 +85,8 @@ impl TypeState {
             self.clear(index, slot, (from, to));
         }
         let era = Arc::clone(&self.era);
-        let (mut tables, mut said) = (Tables::new(&era.plan, 1), Said::default());
         let last = self.assets[index].current(&era);
-        self.rebuild(index, (first, &last), names, (&mut tables, &mut said, out));
-        tables.finish(out);
-        said.finish(out);
+        self.look_again_from(index, (first, &last), names, out);
         out.list.push(Change::Deleted(keys));
         Ok(counts)
     }
@@ -188,7 +182,7 @@ impl TypeState {
     /// accepted are here, or that of the version of the document from which on all of them are
     /// measured as they are now.
     fn check_earliest(&self, index: usize, slots: &[usize], from: i64) -> Result<(), EditRefusal> {
-        let mut earliest = self.assets[index].floor(&self.era, &self.series[index]);
+        let mut earliest = self.assets[index].here_from;
         let knows =
             |era: &Era| slots.iter().all(|slot| era.measured_of(&self.era, *slot).is_some());
         for (era, next) in self.eras.iter().zip(self.eras.iter().skip(1)) {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Era {
     pub(super) from: i64,
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
     pub(super) states: StateLayout,
     /// For each metric, the first version of the unbroken run of versions that have it.
     since: Vec<u32>,
@@ -57,7 +57,8 @@ impl Era {
             before.and_then(|era| was(era).map(|at| era.windows_since[at])).unwrap_or(version)
         };
         let windows_since = plan.windows.iter().map(kept).collect();
-        Self { from, states: StateLayout::of(&plan.rows), plan, since, windows_since }
+        let states = StateLayout::of(&plan.rows);
+        Self { from, plan: Arc::new(plan), states, since, windows_since }
     }
 
     /// The same version, holding from another event time on.

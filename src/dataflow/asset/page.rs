@@ -1,4 +1,4 @@
-//! Brings back what an asset has forgotten, lets late points take effect on it, and lets it go again.
+//! Brings back what an asset has forgotten, lets what waits take effect on it, and lets it go again.
 //!
 //! The rows of the archive come before those that are here, by the road on which rows come again;
 //! what is said of them on that road was said long ago and nobody hears it. From then on the late
@@ -30,25 +30,24 @@ impl TypeState {
         }
         let points = match &page.content {
             PageContent::Points(points) => points,
-            PageContent::TooMany => return self.release(index, out),
+            PageContent::TooMany => return self.release(index, names, out),
             PageContent::Unread => return,
         };
         let last = self.assets[index].current(&self.era);
         let said = self.assets[index].said.take();
-        let in_force = said.map(|said| std::mem::replace(&mut self.eras, said));
-        self.page_in(index, page.request.from, points, names);
-        if let Some(in_force) = in_force {
-            self.eras = in_force;
+        if !page.request.is_turn() {
+            let in_force = said.map(|said| std::mem::replace(&mut self.eras, said));
+            self.page_in(index, page.request.from, points, names);
+            if let Some(in_force) = in_force {
+                self.eras = in_force;
+            }
         }
         let era = Arc::clone(&self.era);
         // As long as anything seems to wait, nothing is forgotten again.
         let nothing = Box::new(Parked::new(&era.plan));
         let Some(parked) = self.assets[index].parked.replace(nothing) else { return };
         if let Some(again) = parked.again {
-            let (mut tables, mut said) = (Tables::new(&era.plan, 1), Said::default());
-            self.rebuild(index, (again, &last), names, (&mut tables, &mut said, out));
-            tables.finish(out);
-            said.finish(out);
+            self.look_again_from(index, (again, &last), names, out);
         }
         let (mut from, count) = (0, parked.rows.len());
         for (before, edit) in parked.edits {

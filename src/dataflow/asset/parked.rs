@@ -1,21 +1,23 @@
-//! Points that belong before the rows that are here, and edits of such: they wait until those are
-//! brought back. What comes for the asset behind an edit that waits, waits too.
+//! What waits at an asset: points that belong before the rows that are here, edits of such, and
+//! versions of the document that reach back to rows which were looked at by another one.
+//!
+//! Rows that are not here are brought back first (see [`super::page`]). For rows that are here it
+//! waits for the asset's *turn*, so that not all assets of a type are looked at again at one epoch.
+//! What comes for the asset behind an edit that waits, waits too.
 
 use super::assess::TypeState;
 use super::changes::{Changes, Names};
 use super::era::Era;
 use super::plan::Plan;
+use super::series::Series;
 use super::single::{Asset, slots};
 use super::tables::Arrivals;
 use crate::model::{
-    Change, DeadLetter, Edit, EditRefusal, EditRow, PageRequest, Reason, Rows, Timestamp, TypeId,
-    Value, mask_words,
+    Change, DeadLetter, Edit, EditRefusal, EditRow, NO_MESSAGE, PageRequest, Reason, Rows,
+    Timestamp, Value, mask_words,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// The ordinal of rows whose messages were answered before.
-const NO_MESSAGE: u32 = u32::MAX;
 
 /// What waits of one asset.
 #[derive(Serialize, Deserialize)]
@@ -57,17 +59,6 @@ impl Parked {
             + 8 * words
             + 4 * (rows.quality.capacity() + 3 * rows.assets.capacity())
     }
-
-    /// The keys of the points.
-    fn keys(&self) -> Vec<(TypeId, u32, u32, i64)> {
-        let mut keys = Vec::new();
-        let Some(asset_type) = self.rows.asset_type else { return keys };
-        for i in 0..self.rows.len() {
-            let (asset, time) = (self.rows.assets[i], self.rows.times[i]);
-            slots(self.rows.fresh(i), |slot| keys.push((asset_type, asset, slot as u32, time)));
-        }
-        keys
-    }
 }
 
 impl TypeState {
@@ -83,8 +74,7 @@ impl TypeState {
         let asset = &mut self.assets[index];
         let rows = &arrivals.rows;
         let (id, time) = (rows.assets[i], rows.times[i]);
-        let floor = asset.floor(&self.era, &self.series[index]);
-        if time < floor && asset.reach(time).is_none() {
+        if !asset.can_wait(time) {
             let too_late = mask.iter().map(|word| word.count_ones()).sum();
             let plan = &self.era.plan;
             let superseded = &mut arrivals.superseded;
@@ -105,8 +95,7 @@ impl TypeState {
     /// that can be brought back, or for an edit before it.
     pub(super) fn must_wait(&self, index: usize, first: i64) -> bool {
         let asset = &self.assets[index];
-        let is_behind = first < asset.floor(&self.era, &self.series[index]);
-        asset.waits_for_edits() || (is_behind && asset.reach(first).is_some())
+        asset.waits_for_edits() || (first < asset.opens_at() && asset.can_wait(first))
     }
 
     /// Puts an edit aside until the rows that it is about are here.
@@ -117,23 +106,27 @@ impl TypeState {
         self.asking.push(index as u32);
     }
 
-    /// Asks for the rows that points wait for, when they were not asked for yet. Where they cannot
-    /// be looked at again any more, the points stop waiting.
+    /// Asks for the rows that something waits for, when they were not asked for yet. Where they
+    /// cannot be looked at again any more, nothing waits for them.
     pub(super) fn ask(&mut self, names: &Names, out: &mut Changes) {
         let mut wanted = Vec::new();
         for index in std::mem::take(&mut self.asking) {
-            let (asset, series) = (&mut self.assets[index as usize], &self.series[index as usize]);
-            let last = asset.floor(&self.era, series).saturating_sub(1);
+            let index = index as usize;
+            let asset = &mut self.assets[index];
             let first = asset.parked.as_ref().and_then(|parked| parked.first());
             let Some(first) = first else { continue };
-            let Some(from) = asset.reach(first) else {
-                self.release(index as usize, out);
+            let range = match first < asset.here_from {
+                true => asset.reach(first).map(|from| (from, asset.here_from.saturating_sub(1))),
+                false => Some(PageRequest::TURN),
+            };
+            let Some(range) = range else {
+                self.release(index, names, out);
                 continue;
             };
             let Some(parked) = &mut asset.parked else { continue };
-            if parked.wanted != Some((from, last)) {
-                parked.wanted = Some((from, last));
-                wanted.extend(asset.request(&self.era.plan, names));
+            if parked.wanted != Some(range) {
+                parked.wanted = Some(range);
+                wanted.extend(self.request(index, names));
             }
         }
         if !wanted.is_empty() {
@@ -141,14 +134,32 @@ impl TypeState {
         }
     }
 
-    /// Gives up waiting: the points are kept in telemetry and count in no view, edits are refused,
-    /// and what versions before have said stays.
-    pub(super) fn release(&mut self, index: usize, out: &mut Changes) {
+    /// What an asset waits for.
+    pub(super) fn request(&self, index: usize, names: &Names) -> Option<PageRequest> {
+        let asset = &self.assets[index];
+        let parked = asset.parked.as_ref()?;
+        let ((from, to), first) = (parked.wanted?, parked.first()?);
+        let now = (&self.era, &self.series[index]);
+        let segments = asset.past.iter().map(|segment| (&segment.era, &segment.series));
+        let behind = |(era, series): (&Arc<Era>, &Series)| {
+            series.len() - series.position(&era.plan.rows, first)
+        };
+        let rows: usize = segments.chain([now]).map(behind).sum();
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        let (key, asset_type) = (Arc::clone(names.get(asset.id)), self.era.plan.id);
+        Some(PageRequest { asset: asset.id, asset_type, key, from, to, rows })
+    }
+
+    /// Gives up waiting for rows that are not here: the points are kept in telemetry and count in no
+    /// view, edits are refused, and what versions before have said of those rows stays.
+    pub(super) fn release(&mut self, index: usize, names: &Names, out: &mut Changes) {
+        let last = self.assets[index].current(&self.era);
         let asset = &mut self.assets[index];
-        let floor = asset.floor(&self.era, &self.series[index]);
+        let floor = asset.here_from;
         let Some(parked) = asset.parked.take() else { return };
         if asset.said.take().is_some() {
             asset.sealed = floor;
+            self.look_again_from(index, (floor, &last), names, out);
         }
         let refused = |(_, edit): &(usize, Edit)| edit.rows(Err(EditRefusal::TooEarly(floor)));
         let refused: Vec<EditRow> = parked.edits.iter().flat_map(refused).collect();
@@ -156,7 +167,7 @@ impl TypeState {
             out.list.push(Change::Edits(refused));
         }
         if !parked.rows.is_empty() {
-            out.list.push(Change::Superseded(parked.keys()));
+            out.list.push(Change::Superseded(parked.rows.keys().collect()));
             out.list.push(Change::Telemetry(parked.rows));
         }
         out.list.push(Change::Paged(vec![self.assets[index].id]));
@@ -169,11 +180,16 @@ impl Asset {
         self.parked.as_ref().is_some_and(|parked| !parked.edits.is_empty())
     }
 
-    /// What the asset waits for.
-    pub fn request(&self, plan: &Plan, names: &Names) -> Option<PageRequest> {
-        let (from, to) = self.parked.as_ref()?.wanted?;
-        let key = Arc::clone(names.get(self.id));
-        Some(PageRequest { asset: self.id, asset_type: plan.id, key, from, to })
+    /// The event time from which on rows can be put in at once. Others wait: for rows that are not
+    /// here, or for their turn to be looked at by another version.
+    pub fn opens_at(&self) -> i64 {
+        let turn = self.said.as_ref().and_then(|said| said.last());
+        turn.map_or(self.here_from, |era| era.from.max(self.here_from))
+    }
+
+    /// Whether what is about this time can wait until the rows of that time are here.
+    fn can_wait(&self, time: i64) -> bool {
+        time >= self.here_from || self.reach(time).is_some()
     }
 
     /// Lets the points that wait be of another version of the document, by name. Those of metrics

@@ -101,6 +101,20 @@ impl TypeState {
         }
     }
 
+    /// Rebuilds one asset from an event time on, and tells it.
+    pub(super) fn look_again_from(
+        &mut self,
+        index: usize,
+        since: (i64, &Arc<Era>),
+        names: &Names,
+        out: &mut Changes,
+    ) {
+        let (mut tables, mut said) = (Tables::new(&self.era.plan, 1), Said::default());
+        self.rebuild(index, since, names, (&mut tables, &mut said, out));
+        tables.finish(out);
+        said.finish(out);
+    }
+
     /// Rebuilds an asset from an event time on. `last` is the era of its current series.
     pub(super) fn rebuild(
         &mut self,
@@ -147,6 +161,7 @@ impl TypeState {
         (tables, said, out): Ears<'_>,
     ) {
         let name = Arc::clone(names.get(self.assets[index].id));
+        let nothing_came = cut.iter().all(|(_, rows)| rows.len() == 0);
         let segments = self.grow(index, segments, cut, (&name, names), said);
         let Some(current) = self.put_back(index, segments) else {
             return self.vanish(index, names, (tables, said, out));
@@ -161,9 +176,12 @@ impl TypeState {
         asset.tell_levels(&era, &name, said, out);
         let touched = era.plan.all_mask();
         asset.appended = false;
-        let first = asset.first_time(&era, series, from).unwrap_or(current);
-        asset.fold(&era, series, (first, i64::MAX), &touched);
+        if !nothing_came {
+            let first = asset.first_time(&era, series, from).unwrap_or(current);
+            asset.fold(&era, series, (first, i64::MAX), &touched);
+        }
         asset.settle(&era.plan, series);
+        asset.settle_next();
         let span = Span { asset: index, touched, ..Span::default() };
         asset.newest_points(&era, series, &span);
         let row = series.row(&era.plan.rows, series.len() - 1);

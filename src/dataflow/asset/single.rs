@@ -34,7 +34,7 @@ pub struct Asset {
     /// Points that belong before the rows that are here.
     pub parked: Option<Box<Parked>>,
     /// The eras by which its rows were looked at, where these are not those in force: a version that
-    /// holds since a time of which the rows are not here waits until they are.
+    /// reaches back holds behind the newest row until it is the asset's turn.
     #[serde(skip)]
     pub said: Option<Vec<Arc<Era>>>,
     /// What lies before this time was said by other versions than those in force, and stays.
@@ -57,7 +57,7 @@ pub struct Asset {
     /// Events that late rows may still take back, with the time of the row that fired them.
     pub events: Vec<(i64, EventRow)>,
     pub errors: Vec<ErrorRow>,
-    /// The event time from which on all rows are here; see [`Asset::floor`].
+    /// The event time from which on all rows are here.
     pub here_from: i64,
     /// Rows from this time on are put in, others wait; settled before the first row of an epoch.
     pub limit: i64,
@@ -203,6 +203,11 @@ impl Asset {
         }
     }
 
+    /// The next row looks which windows it completes, also when none was open that it could.
+    pub fn settle_next(&mut self) {
+        self.settle_at = NEVER;
+    }
+
     /// Settles the windows that are complete after news of this event time.
     fn settle_behind(&mut self, plan: &Plan, newest: i64) {
         let watermark = newest.saturating_sub(plan.out_of_order);
@@ -311,15 +316,6 @@ impl Asset {
                 upserts.windows.push(start);
                 push(upserts, self.id, words);
             });
-        }
-    }
-
-    /// The event time from which on all rows are here.
-    pub fn floor(&self, era: &Era, series: &Series) -> i64 {
-        match self.past.first() {
-            Some(first) => first.floor(),
-            None if series.base => series.time(&era.plan.rows, 0).saturating_add(1),
-            None => NEVER,
         }
     }
 

@@ -3,7 +3,10 @@
 
 use super::{Changes, Era, Eras, Held, Names, Plan, TypeState};
 use crate::catalog::asset_type::AssetType;
-use crate::model::{Change, EditRefusal, Rows, Table, TypeId, Window, mask_words};
+use crate::model::{
+    Change, EditRefusal, Page, PageContent, Rows, Table, TypeId, Window, mask_words,
+};
+use pages::Archive;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,8 +66,15 @@ impl Graph {
         Self { state: TypeState::new(plan), names, said: Said::default(), slots, metrics }
     }
 
-    /// Publishes a version that holds from a second on.
+    /// Publishes a version that holds from a second on, and has all assets look at their rows again.
     fn publish(&mut self, document: &str, version: u32, from: i64) {
+        let changes = self.announce(document, version, from);
+        self.take_turns(&changes);
+    }
+
+    /// Publishes a version that holds from a second on. Assets with rows after it have their turn
+    /// still to come.
+    fn announce(&mut self, document: &str, version: u32, from: i64) -> Changes {
         let document: AssetType = serde_json::from_str(document).unwrap();
         let plan = Plan::compile(TypeId(3), "pump", version, &document).unwrap();
         self.slots = plan.measured();
@@ -75,6 +85,22 @@ impl Graph {
         self.state.publish(plan, from * 1_000_000, &self.names, &mut changes);
         self.said.rename(&lost, &self.metrics);
         self.said.fold(&changes);
+        changes
+    }
+
+    /// Lets the assets that wait for nothing but their turn have it.
+    fn take_turns(&mut self, changes: &Changes) {
+        let wanted = changes.list.iter().filter_map(|change| match change {
+            Change::Wanted(requests) => Some(requests),
+            _ => None,
+        });
+        for request in wanted.flatten().filter(|request| request.is_turn()) {
+            let content = PageContent::Points(Arc::default());
+            let page = Page { request: request.clone(), after: Default::default(), content };
+            let mut changes = Changes::default();
+            self.state.page(&page, &self.names, &mut changes);
+            self.said.fold(&changes);
+        }
     }
 
     /// Lets time pass up to a second.
@@ -468,10 +494,12 @@ fn when_a_version_is_published_does_not_matter() {
         let mut moments: Vec<usize> = (0..3).map(|_| random.below(20) as usize).collect();
         moments.sort_unstable();
         let (mut next, mut rest) = (0, arrivals);
+        let (mut archive, patience) = (Archive::default(), 1 + random.below(8));
         for moment in 0.. {
             while next < 3 && moments[next] <= moment {
                 let (i, from) = borders[next];
-                shuffled.publish(&versions[i], i as u32 + 2, from);
+                let changes = shuffled.announce(&versions[i], i as u32 + 2, from);
+                archive.take(&changes, &shuffled);
                 next += 1;
             }
             if rest.is_empty() && next == 3 {
@@ -479,8 +507,15 @@ fn when_a_version_is_published_does_not_matter() {
             }
             let take = (1 + random.below(9) as usize).min(rest.len());
             let batch: Vec<_> = rest.drain(..take).collect();
-            shuffled.feed(&batch);
+            let changes = shuffled.feed(&batch);
+            archive.take(&changes, &shuffled);
             shuffled.tick(random.below(600) as i64);
+            if random.below(patience) == 0 {
+                archive.answer(&mut shuffled);
+            }
+        }
+        while !archive.wanted.is_empty() {
+            archive.answer(&mut shuffled);
         }
         shuffled.tick(900);
         let (ordered, shuffled) =

@@ -5,6 +5,7 @@ use super::changes::{Changes, Names};
 use super::era::Era;
 use super::parked::Parked;
 use super::plan::Plan;
+use super::row::NEVER;
 use super::series::Series;
 use super::single::Asset;
 use super::tables::{Said, Tables};
@@ -15,8 +16,9 @@ impl TypeState {
     /// Lets a new version of the document take effect, before the rows of its epoch.
     ///
     /// It holds from the event time `from` on, in the place of all versions that hold there now.
-    /// Rows before it stay as they are; those after it are looked at again, and so is what every
-    /// asset was like at `from`. Metrics, rules and windows keep their state by name. `Health`
+    /// Rows before it stay as they are. Assets with rows after it are asked for: each looks at those
+    /// rows again when its page comes, and goes on with the version behind its newest row until
+    /// then. Metrics, rules and windows keep their state by name. `Health`
     /// and `Thresholds` are handed out anew after a `Reset`; rows of `Latest` and `Rollups` are
     /// rewritten by name by whoever keeps them.
     pub fn publish(&mut self, plan: Plan, from: i64, names: &Names, out: &mut Changes) {
@@ -39,13 +41,13 @@ impl TypeState {
             asset.relayout(&old, &self.era);
             let last = asset.current(&old);
             asset.regard(&old, &self.era, names.get(asset.id), out);
-            let floor = asset.floor(&old, &self.series[index]);
-            asset.put_off(&self.era, &before, floor);
+            asset.put_off(&self.era, &before, self.series[index].newest());
             asset.anchors.retain(|anchor| anchor.day <= from);
             if asset.parked.is_some() {
                 self.asking.push(index as u32);
             }
-            self.rebuild(index, (from, &last), names, (&mut tables, &mut said, out));
+            let begin = asset.opens_at().max(from);
+            self.rebuild(index, (begin, &last), names, (&mut tables, &mut said, out));
         }
         tables.finish(out);
         said.finish(out);
@@ -57,7 +59,8 @@ impl TypeState {
         let Some(index) = self.find(id) else { return };
         // What was said of it is dropped by its name; only the fleet has to be told.
         let mut unsaid = Said::default();
-        self.release(index, out);
+        self.assets[index].said = None;
+        self.release(index, names, out);
         self.assets[index].retire(&self.era.plan, names.get(id), &mut unsaid, out);
         // The place stays, for the next asset that is new.
         self.assets[index] = Asset::vacant();
@@ -73,17 +76,18 @@ impl Asset {
         Arc::clone(self.said.as_ref().and_then(|said| said.last()).unwrap_or(era))
     }
 
-    /// Notes by which eras the rows have been looked at when a version holds since a time of which
-    /// the rows are not here: from the first row on by the version, until the others are brought
-    /// back.
-    fn put_off(&mut self, era: &Arc<Era>, before: &[Arc<Era>], floor: i64) {
-        if era.from >= floor && self.said.is_none() {
+    /// Notes by which eras the rows have been looked at when a version reaches back to some of them:
+    /// it holds behind the newest until all are looked at again.
+    fn put_off(&mut self, era: &Arc<Era>, before: &[Arc<Era>], newest: Option<i64>) {
+        let behind = newest.map_or(NEVER, |newest| newest.saturating_add(1));
+        let reaches_back = era.from < behind;
+        if !reaches_back && self.said.is_none() {
             return;
         }
-        let from = era.from.max(floor);
+        let from = era.from.max(behind);
         let said = self.said.get_or_insert_with(|| before.to_vec());
         said.retain(|known| known.from < from);
-        if era.from >= floor {
+        if !reaches_back {
             return said.push(Arc::clone(era));
         }
         said.push(Arc::new(era.starting(from)));

@@ -67,6 +67,13 @@ pub fn frame(epoch: u64) -> Frame {
     }
 }
 
+/// The turn of an asset to look at its rows again.
+fn turn(asset: u32) -> Page {
+    let ((from, to), key) = (PageRequest::TURN, format!("fan-{asset}").into());
+    let request = PageRequest { asset, asset_type: TypeId(1), key, from, to, rows: 0 };
+    Page { request, after: Epoch(0), content: PageContent::Points(Arc::default()) }
+}
+
 /// All outputs of an engine that is given these frames.
 pub fn run(workers: usize, frames: &[Frame]) -> Vec<Output> {
     let (frames_tx, frames_rx) = crossbeam_channel::bounded(4);
@@ -294,6 +301,8 @@ impl Plant {
                 if self.wide { r#"{"raw":{},"on":{"type":"bool"}}"# } else { r#"{"raw":{}}"# };
             let body = type_body("fan", metrics, "{}");
             self.put(frame, Kind::AssetTypes, "fan".into(), 1, Some(body));
+            // It holds for all time: they look at their rows again at once.
+            frame.pages.extend((0..ASSETS).filter(|id| id % 2 == 1).map(turn));
         }
         for _ in 0..=self.below(3) {
             self.relink(frame);

@@ -161,7 +161,7 @@ impl Random {
         let (key, from, to) = (self.text(), self.next() as i64, self.next() as i64);
         let many = self.below(2) == 0;
         Page {
-            request: PageRequest { asset, asset_type, key, from, to },
+            request: PageRequest { asset, asset_type, key, from, to, rows: 0 },
             after: Epoch(self.next()),
             content: if many { PageContent::TooMany } else { PageContent::Unread },
         }

@@ -2,21 +2,20 @@
 
 use super::*;
 use crate::model::{
-    Action, Corrected, Edit, EditRow, Page, PageContent, PagePoints, PageRequest, Quality,
-    Timestamp, Value,
+    Action, Corrected, Edit, EditRow, PagePoints, PageRequest, Quality, Timestamp, Value,
 };
 
 /// What an archive holds: by asset, metric and event time the newest value and quality.
 #[derive(Default)]
-struct Archive {
+pub struct Archive {
     points: BTreeMap<(u32, String, i64), (f64, u32)>,
-    wanted: BTreeMap<u32, PageRequest>,
+    pub wanted: BTreeMap<u32, PageRequest>,
     /// What became of edits.
     edits: Vec<EditRow>,
 }
 
 impl Archive {
-    fn take(&mut self, changes: &Changes, graph: &Graph) {
+    pub fn take(&mut self, changes: &Changes, graph: &Graph) {
         for change in &changes.list {
             match change {
                 Change::Telemetry(rows) => {
@@ -67,7 +66,7 @@ impl Archive {
     }
 
     /// Answers one request, if there is any.
-    fn answer(&mut self, graph: &mut Graph) {
+    pub fn answer(&mut self, graph: &mut Graph) {
         let Some(page) = self.wanted.values().next().map(|wanted| self.page(wanted)) else {
             return;
         };
@@ -159,11 +158,8 @@ fn points_of_any_age_end_in_what_points_in_order_give() {
         let (mut done, patience) = (0, 1 + random.below(6));
         while !rest.is_empty() {
             if let Some((_, border)) = publish.zip(border).filter(|(at, _)| *at == done) {
-                shuffled.publish(&published(horizon), 2, border);
-                archive.wanted.clear();
-                let mut told = Changes::default();
-                shuffled.state.announce(&shuffled.names, &mut told);
-                archive.take(&told, &shuffled);
+                let changes = shuffled.announce(&published(horizon), 2, border);
+                archive.take(&changes, &shuffled);
             }
             let most = publish.filter(|at| *at > done).map_or(rest.len(), |at| at - done);
             let take = (1 + random.below(9) as usize).min(rest.len()).min(most);
