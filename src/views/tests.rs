@@ -131,7 +131,7 @@ fn wide_tables_are_unpivoted() {
     check(
         &views,
         "rollups_1m",
-        &["p-1|pump|flow|1970-01-01T00:01:00Z|3|60.0|10.0|30.0|20.0|10.0|30.0|revised"],
+        &["p-1|pump|flow|1970-01-01T00:01:00Z|3|60.0|10.0|30.0|20.0|10.0|30.0|revised|1"],
     );
     check(&views, "rollups_5m", &[]);
 }

@@ -154,6 +154,7 @@ impl<'a> WideRow<'a> {
             1 => "settled",
             _ => "revised",
         }));
+        cells.push(Cell::Int(self.words[0].saturating_sub(1) as i64));
     }
 }
 

@@ -101,6 +101,7 @@ const ROLLUPS: &[Column] = &[
     column("first", Float),
     column("last", Float),
     column("status", Text),
+    column("revision", Int),
 ];
 const EVENTS: &[Column] = &[
     key("asset", Text),

@@ -2,7 +2,7 @@
 
 use super::names::{Moved, TypeNames};
 use crate::base::serial::words;
-use crate::model::Upserts;
+use crate::model::{Table, Upserts};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -107,9 +107,10 @@ impl WideTable {
         Some(&self.chunks[slot / CHUNK_ROWS].words[at..at + self.stride])
     }
 
-    /// Takes in rows, which must have the table's stride.
+    /// Takes in rows, which must have the table's stride. Settled windows are numbered by how often
+    /// they were revised: whoever folds one anew, from archived points, does not know of before.
     pub fn upsert(&mut self, upserts: &Upserts) {
-        let mut next = 0;
+        let (mut next, is_windows) = (0, matches!(upserts.table, Table::Rollups(_)));
         for (i, asset) in upserts.assets.iter().enumerate() {
             let key = (*asset, upserts.windows.get(i).copied().unwrap_or(0));
             let words = &upserts.words[i * self.stride..(i + 1) * self.stride];
@@ -119,7 +120,7 @@ impl WideTable {
                 false => self.slots.get(&key).map(|slot| *slot as usize),
             };
             next = 1 + match known {
-                Some(slot) => self.replace(slot, key, words),
+                Some(slot) => self.replace(slot, key, words, is_windows),
                 None => self.insert(key, words),
             };
         }
@@ -158,14 +159,20 @@ impl WideTable {
         }
     }
 
-    fn replace(&mut self, slot: usize, key: Key, words: &[u64]) -> usize {
+    fn replace(&mut self, slot: usize, key: Key, words: &[u64], is_window: bool) -> usize {
         let at = slot % CHUNK_ROWS * self.stride;
         let chunk = Arc::make_mut(&mut self.chunks[slot / CHUNK_ROWS]);
         let row = &mut chunk.words[at..at + self.stride];
         if let Some(touched) = &mut self.touched {
             touched.note(key, Some(row));
         }
+        let before = row.first().copied().unwrap_or_default();
+        let is_revised = is_window && before > 0 && words[0] > 0;
+        let least = before + u64::from(is_revised && row[1..] != words[1..]);
         row.copy_from_slice(words);
+        if is_revised {
+            row[0] = least.max(words[0]);
+        }
         slot
     }
 

@@ -1,5 +1,6 @@
 //! Deletions and corrections over HTTP: exact in every view, audited, and still there after a kill.
 
+use crate::exports::settled;
 use crate::support::*;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -76,10 +77,7 @@ async fn deletions_and_corrections_survive_a_kill() {
         assert_eq!(count(&server, "true").await, 230 * 3, "round {round}");
         assert_eq!(count(&server, "value > 90 AND metric = 'temperature'").await, 0);
         let shown = |views: Vec<(String, Vec<String>)>| -> Vec<(String, Vec<String>)> {
-            let told = |(name, rows): (String, Vec<String>)| {
-                let rows = rows.into_iter().map(|row| row.replace("revised", "settled"));
-                (name, rows.collect())
-            };
+            let told = |(name, rows): (String, Vec<String>)| (name, settled(rows));
             views.into_iter().filter(|(name, _)| name != "corrections").map(told).collect()
         };
         assert_eq!(shown(server.all_views().await), shown(twin.all_views().await));

@@ -1,6 +1,7 @@
 //! Points from long before: the archive is asked for what the views have forgotten, and everything
 //! ends as if they had come in time.
 
+use crate::exports;
 use crate::support::*;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,10 +44,7 @@ async fn check(server: &Server) {
 
 /// Every view of telemetry but what tells of the order of arrival.
 async fn views(server: &Server) -> Vec<(String, Vec<String>)> {
-    let told = |(name, rows): (String, Vec<String>)| {
-        let rows = rows.into_iter().map(|row| row.replace("revised", "settled"));
-        (name, rows.collect())
-    };
+    let told = |(name, rows): (String, Vec<String>)| (name, exports::settled(rows));
     let all = server.all_views().await.into_iter();
     let other = ["corrections", "assets", "devices", "links"];
     all.filter(|(name, _)| !other.contains(&&**name)).map(told).collect()
@@ -147,5 +145,41 @@ async fn edits_of_any_age_are_answered_when_everything_has_them() {
         twin.ingest(json!(some)).await;
     }
     same(&views(&server).await, &views(&twin).await);
+    check(&server).await;
+}
+
+#[tokio::test]
+async fn a_settled_window_says_how_often_it_was_revised() {
+    let plant = Plant::new();
+    let mut server = plant.serve();
+    let told = async |server: &Server| {
+        let rows = server.view("rollups_1m?asset=pump-1&metric=temperature").await;
+        let at = jiff::Timestamp::from_second(BASE - BASE % 60).unwrap().to_string();
+        let row = rows.into_iter().find(|row| row["window_start"] == *at).expect("the window");
+        (row["status"].as_str().unwrap().to_owned(), row["revision"].as_i64().unwrap())
+    };
+    let is = |status: &str, revision| (status.to_owned(), revision);
+    server.ingest(message(1, 0, 50.0)).await;
+    assert_eq!(told(&server).await, is("provisional", 0));
+    server.ingest(message(1, 1_000, 50.0)).await;
+    assert_eq!(told(&server).await, is("settled", 0));
+    for _ in 0..2 {
+        // The second time it is a duplicate.
+        server.ingest(message(1, 1, 51.0)).await;
+        assert_eq!(told(&server).await, is("revised", 1));
+    }
+    // Two days later its rows are in the archive only.
+    for second in (1..=48).map(|hour| hour * 3_600) {
+        server.ingest(message(1, second, 50.0)).await;
+    }
+    for (revision, temp) in [(2, 52.0), (2, 52.0), (3, 53.0)] {
+        server.ingest(message(1, 2, temp)).await;
+        settled(&server).await;
+        assert_eq!(told(&server).await, is("revised", revision));
+    }
+    server.kill();
+    server = plant.serve();
+    settled(&server).await;
+    assert_eq!(told(&server).await, is("revised", 3));
     check(&server).await;
 }

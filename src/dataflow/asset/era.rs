@@ -74,15 +74,34 @@ impl Era {
 
     /// The slot of another era's metric, when this one has it under the same name and type.
     pub fn slot_of(&self, other: &Self, slot: usize) -> Option<usize> {
-        let metric = &other.plan.layout.slots[slot];
-        self.slot(&metric.name, metric.data_type)
+        let here = self.position_of(other, slot)?;
+        let (was, is) = (&other.plan.layout.slots[slot], &self.plan.layout.slots[here]);
+        (is.data_type == was.data_type).then_some(here)
+    }
+
+    /// The slot that has the name of another era's metric: as a rule the same.
+    fn position_of(&self, other: &Self, slot: usize) -> Option<usize> {
+        let name = &other.plan.layout.slots[slot].name;
+        match self.plan.layout.slots.get(slot) {
+            Some(here) if here.name == *name => Some(slot),
+            _ => self.plan.layout.position(name),
+        }
+    }
+
+    /// Whether metrics and windows of this era stand where they stood in another one.
+    pub fn is_laid_out_as(&self, other: &Self) -> bool {
+        let (new, old) = (&self.plan, &other.plan);
+        new.layout.slots.len() == old.layout.slots.len()
+            && new.numeric == old.numeric
+            && new.windows == old.windows
+            && (0..new.layout.slots.len()).all(|slot| self.slot_of(other, slot) == Some(slot))
     }
 
     /// Where a point of another era's measured metric goes, and its word there. Numbers and bools
     /// are read as the type that the metric has here.
     pub fn adopt(&self, other: &Self, slot: usize, word: u64) -> Option<(usize, u64)> {
         let metric = &other.plan.layout.slots[slot];
-        let here = self.plan.layout.position(&metric.name)?;
+        let here = self.position_of(other, slot)?;
         let to = self.plan.layout.slots[here].data_type;
         let word = if to == metric.data_type { word } else { to.read(metric.data_type, word)? };
         (here < self.plan.layout.measured).then_some((here, word))

@@ -226,6 +226,7 @@ impl TypeState {
                     segments.push(next);
                 }
             };
+        let mut points = Vec::new();
         for (source, rows) in cut {
             for i in rows.first()..rows.len() {
                 let row = rows.row(&source.plan.rows, i);
@@ -233,7 +234,7 @@ impl TypeState {
                 let fresh = source.plan.rows.fresh(row);
                 let is_measured = |slot: usize| slot < source.plan.layout.measured;
                 let era = Arc::clone(&eras[era_at(time)]);
-                let mut points = Vec::new();
+                points.clear();
                 slots(fresh, |slot| {
                     let value = source.plan.rows.value(row, slot);
                     let here = is_measured(slot).then(|| era.adopt(&source, slot, value)).flatten();
@@ -246,7 +247,7 @@ impl TypeState {
                 let Some(last) = segments.last_mut() else { continue };
                 let layout = &era.plan.rows;
                 let (at, _) = last.series.row_at(layout, time);
-                for ((slot, value), quality) in points {
+                for ((slot, value), quality) in points.drain(..) {
                     layout.set_point(last.series.row_mut(layout, at), slot, value, quality);
                 }
             }

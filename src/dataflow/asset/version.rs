@@ -27,6 +27,7 @@ impl TypeState {
         }
         let old = Arc::clone(&self.era);
         self.era = Arc::new(Era::new(from, plan, Some(&old)));
+        let is_laid_out_as_before = self.era.is_laid_out_as(&old);
         let before = self.eras.clone();
         self.eras.retain(|era| era.from < from);
         self.eras.push(Arc::clone(&self.era));
@@ -38,7 +39,9 @@ impl TypeState {
                 continue;
             }
             asset.retire(&old.plan, names.get(asset.id), &mut said, out);
-            asset.relayout(&old, &self.era);
+            if !is_laid_out_as_before {
+                asset.relayout(&old, &self.era);
+            }
             let last = asset.current(&old);
             asset.regard(&old, &self.era, names.get(asset.id), out);
             asset.put_off(&self.era, &before, self.series[index].newest());

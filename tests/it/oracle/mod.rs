@@ -11,6 +11,7 @@ mod documents;
 mod story;
 mod course;
 
+use crate::exports::settled;
 use course::{Contents, Course};
 use documents::Random;
 use std::collections::BTreeSet;
@@ -44,13 +45,11 @@ fn check(seed: u64, story: &[Step]) -> Result<BTreeSet<String>, String> {
 /// Which rows differ, apart from whether a settled window is told as revised: that depends on which
 /// rows became visible together.
 fn same(one: &Contents, two: &Contents) -> Result<(), String> {
-    let settled = |row: &String| row.replace("\"revised\"", "\"settled\"");
     let only = |these: &[String], those: &[String]| -> Vec<String> {
         these.iter().filter(|row| !those.contains(row)).take(3).cloned().collect()
     };
     for (view, rows) in one {
-        let rows: Vec<String> = rows.iter().map(settled).collect();
-        let others: Vec<String> = two[view].iter().map(settled).collect();
+        let (rows, others) = (settled(rows.iter().cloned()), settled(two[view].iter().cloned()));
         if rows != others {
             let (here, there) = (only(&rows, &others), only(&others, &rows));
             return Err(format!("{view} differs: {here:#?} against {there:#?}"));
