@@ -17,6 +17,20 @@ use tokio::time::sleep;
 const MESSAGES: usize = 5;
 /// How long a client waits between its requests.
 const PAUSE: Duration = Duration::from_millis(60);
+/// How long a client waits for an answer; then it asks another process.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The others take a process for gone that is silent for ten seconds.
+const NOTICED: Duration = Duration::from_secs(25);
+
+/// What happens to a process under load.
+#[derive(Clone, Copy)]
+enum Mishap {
+    /// It is killed and started again.
+    Killed(usize),
+    /// It stands still with all its connections open, and then goes on.
+    Hangs(usize),
+}
+use Mishap::{Hangs, Killed};
 
 /// The processes of a cluster, each with a data directory of its own and the same doors after a
 /// restart.
@@ -55,6 +69,11 @@ impl Processes {
         self.servers[process].take().unwrap().kill();
     }
 
+    /// Stops a process, or lets it go on, without its knowing.
+    fn signal(&self, process: usize, signal: &str) {
+        self.servers[process].as_ref().unwrap().signal(signal);
+    }
+
     fn all(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().flatten()
     }
@@ -74,7 +93,7 @@ impl Processes {
 /// Sends seconds of its pump to one process after the other, until it is told to stop and all is
 /// acknowledged. What is in doubt is sent again, to another one.
 async fn client(doors: Vec<String>, mut ledger: Ledger, stop: Arc<AtomicBool>) -> Ledger {
-    let http = Client::new();
+    let http = Client::builder().timeout(PATIENCE).build().unwrap();
     let (mut turn, mut refused) = (0, 0);
     let mut doubtful: Option<Vec<i64>> = None;
     loop {
@@ -173,7 +192,7 @@ async fn correct(server: &Server, second: i64) {
     assert_eq!(sent.await.good()["points"], 1);
 }
 
-async fn story(count: usize, victims: &[usize]) {
+async fn story(count: usize, mishaps: &[Mishap]) {
     let folder = tempfile::tempdir().unwrap();
     let mut processes = Processes::new(count);
     for process in (0..count).rev() {
@@ -191,11 +210,16 @@ async fn story(count: usize, victims: &[usize]) {
         })
         .collect();
     sleep(Duration::from_millis(800)).await;
-    for victim in victims {
-        processes.kill(*victim);
+    for mishap in mishaps {
+        let (Killed(victim) | Hangs(victim)) = *mishap;
+        match mishap {
+            Killed(_) => processes.kill(victim),
+            Hangs(_) => processes.signal(victim, "STOP"),
+        }
         // The others say why they take nothing.
-        for server in processes.all() {
-            eventually("telemetry is refused", async || {
+        for (number, server) in processes.servers.iter().enumerate() {
+            let Some(server) = server.as_ref().filter(|_| number != victim) else { continue };
+            eventually_within(NOTICED, "telemetry is refused", async || {
                 let json = [("content-type", JSON)];
                 let sent = server.try_send(Method::POST, INGEST, &json, "[]").await?;
                 let waits = format!("process {victim}");
@@ -203,7 +227,10 @@ async fn story(count: usize, victims: &[usize]) {
             })
             .await;
         }
-        processes.start(*victim);
+        match mishap {
+            Killed(_) => processes.start(victim),
+            Hangs(_) => processes.signal(victim, "CONT"),
+        }
         processes.whole().await;
         sleep(Duration::from_millis(500)).await;
     }
@@ -265,12 +292,17 @@ async fn story(count: usize, victims: &[usize]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_are_killed_in_turn_and_say_what_one_alone_says() {
-    story(2, &[1, 0]).await;
+    story(2, &[Killed(1), Killed(0)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_processes_are_killed_in_turn_and_say_what_one_alone_says() {
-    story(3, &[2, 0]).await;
+    story(3, &[Killed(2), Killed(0)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_hangs_is_taken_for_gone_until_it_goes_on() {
+    story(3, &[Hangs(1)]).await;
 }
 
 #[test]

@@ -133,9 +133,7 @@ impl Server {
 
     /// Asks it to stop, as an operator does, and waits; returns the exit code.
     pub fn terminate(mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("a signal");
-        assert!(sent.success());
+        self.signal("TERM");
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(30) {
             if let Some(status) = self.child.try_wait().expect("a status") {
@@ -144,6 +142,13 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("it does not stop")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("a signal");
+        assert!(sent.success());
     }
 
     /// Ends it without a warning.
@@ -172,13 +177,22 @@ fn rows(mut answer: Value) -> Vec<Value> {
 }
 
 /// Tries until something is there, for at most ten seconds.
-pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(Duration::from_secs(10), what, attempt).await
+}
+
+/// Tries until something is there, for at most so long.
+pub async fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = attempt().await {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what} does not happen");
+        assert!(begun.elapsed() < limit, "{what} does not happen");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

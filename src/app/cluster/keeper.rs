@@ -1,6 +1,8 @@
 //! Documents of other processes, which process 0 publishes.
 
-use super::meet::{Cluster, Shared, connect};
+use super::door::Shared;
+use super::meet::Cluster;
+use super::peer::connect;
 use super::wire::{self, DOCUMENTS_BYTES, HELLO_BYTES, Publish, Published, Purpose, Welcome};
 use crate::ingest::commit::{CommitError, Refusal};
 use crate::model::{Epoch, NewDocument};

@@ -7,6 +7,8 @@
 
 mod hosts;
 mod wire;
+mod peer;
+mod door;
 mod meet;
 mod keeper;
 mod marker;

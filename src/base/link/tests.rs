@@ -1,0 +1,86 @@
+use super::place::{HEADER, LENGTH};
+use super::*;
+use std::net::TcpListener;
+
+fn message(length: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    [7, 1, 2, 3, length, 9].iter().for_each(|w: &u64| bytes.extend(w.to_be_bytes()));
+    bytes.extend((0..length).map(|i| i as u8 | 1));
+    bytes
+}
+
+/// The messages' lengths, read as the one does who takes the stream for a whole one.
+fn lengths(bytes: &[u8]) -> Vec<u64> {
+    let (mut at, mut found) = (0, Vec::new());
+    while at < bytes.len() {
+        let length = u64::from_be_bytes(bytes[at + LENGTH..][..8].try_into().unwrap());
+        found.push(length);
+        at += HEADER + length as usize;
+    }
+    assert_eq!(at, bytes.len());
+    found
+}
+
+/// Both ends of a connection.
+fn ends() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (sender, listener.accept().unwrap().0)
+}
+
+#[test]
+fn a_stream_that_is_cut_anywhere_ends_with_the_last_message() {
+    let whole = [message(5), message(300)].concat();
+    // What goes over the connection, and how much of the messages is in so many bytes of it.
+    let (mut raw, mut inside) = (Vec::new(), vec![0]);
+    for piece in whole.chunks(100).flat_map(|piece| [piece, &[]]) {
+        let head = (piece.len() as u32).to_le_bytes();
+        let before = inside[raw.len()];
+        inside.extend(head.map(|_| before));
+        inside.extend((1..=piece.len()).map(|count| before + count));
+        raw.extend(head.iter().chain(piece));
+    }
+    assert_eq!(inside[raw.len()], whole.len());
+    for cut in 0..=raw.len() {
+        let (mut sender, receiver) = ends();
+        let lines = Lines::new(1);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        lines.on_lost(Box::new(move |peer, _| heard.lock().unwrap().push(peer)));
+        let mut link = lines.link(3, receiver).unwrap();
+        sender.write_all(&raw[..cut]).unwrap();
+        // What was not read when an end is closed would break the connection.
+        sender.shutdown(Shutdown::Write).unwrap();
+        lines.leave();
+        let mut read = Vec::new();
+        link.read_to_end(&mut read).unwrap();
+        let known = inside[cut];
+        assert_eq!(read[..known], whole[..known]);
+        assert_eq!(lengths(&read).last(), Some(&0), "cut at {cut}");
+        assert_eq!(*told.lock().unwrap(), [3], "cut at {cut}");
+        lines.close();
+        assert_eq!(link.write(&whole).unwrap(), whole.len());
+    }
+}
+
+#[test]
+fn what_is_written_comes_out_without_the_beats() {
+    let (sender, receiver) = ends();
+    let (near, far) = (Lines::new(0), Lines::new(0));
+    let mut near_link = near.link(1, sender).unwrap();
+    let mut far_link = far.link(0, receiver).unwrap();
+    let last = message(0);
+    let bytes: Vec<u8> = (0..20).flat_map(|i| message(1 << i)).chain(last).collect();
+    let expected = bytes.clone();
+    let writer = std::thread::spawn(move || {
+        for piece in bytes.chunks(70_000) {
+            near_link.write_all(piece).unwrap();
+            near_link.outward.put(&[]).unwrap();
+        }
+        near_link.shutdown(Shutdown::Write);
+    });
+    let mut read = Vec::new();
+    far_link.read_to_end(&mut read).unwrap();
+    writer.join().unwrap();
+    assert!(read == expected);
+}
