@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!  due -> committer: marks a frame, notes the documents --> dataflow: saves the assets after it
-//!             |                                                  | pieces
-//!             '--------> hub: saves the views at its epoch ------+--> files -> archive flushed
-//!                                                                     -> manifest -> log cut
+//!                                                               | | pieces
+//!                  hub: saves the views at its epoch <----------' '--> files -> archive flushed
+//!                                    '------------------------------->  -> manifest -> log cut
 //! ```
 //!
 //! All of it is of one epoch. Nobody waits: while the files are written the engine goes on. When a
 //! checkpoint fails there is one less, and the next one is tried when it is due.
+//!
+//! In a cluster the process that keeps the catalog marks a frame, and the mark goes through the
+//! dataflow to all: each process saves its workers' assets and its views. The log is cut when all have
+//! (see [`super::accord`]).
 
-use super::hub::Wanted;
+use super::accord::{Accord, Outcome, Standing};
 use crate::base::clock::Clock;
 use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::{Store, Taken};
@@ -20,7 +24,7 @@ use crate::ingest::commit::{Committer, Marked, State};
 use crate::model::{Document, Epoch, Symbol, Timestamp};
 use crate::views::{self, Image};
 use anyhow::{Context, bail};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, after, never, select};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,13 +61,16 @@ pub type Hold = Arc<dyn Fn() -> Epoch + Send + Sync>;
 
 /// A frame that was marked.
 pub struct Mark {
-    epoch: Epoch,
-    noted: Noted,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// What was noted then.
+    pub noted: Noted,
 }
 
-/// What the committer notes at a marked frame.
+/// What is noted at a marked frame: by the committer, or by the hub where another process keeps the
+/// catalog.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Noted {
+pub struct Noted {
     /// The tick of the frame.
     pub tick: Timestamp,
     /// What the catalog is made of.
@@ -89,13 +96,15 @@ pub struct Shared {
 
 /// Everything that a checkpoint is put together from.
 pub struct Taker {
-    /// How long after a checkpoint the next one is due.
-    pub every: Duration,
+    /// How long after a checkpoint the next one is due; `None` where another process marks frames.
+    pub every: Option<Duration>,
     pub store: Store,
+    pub accord: Arc<Accord>,
     pub clock: Arc<dyn Clock>,
     pub committer: Committer,
     pub historian: Arc<Historian>,
-    pub wanted: Arc<Wanted>,
+    /// Whether anything has changed since the last frame that was marked.
+    pub changed: Arc<AtomicBool>,
     pub workers: usize,
     pub marks: Receiver<Mark>,
     pub pieces: Receiver<Piece>,
@@ -103,16 +112,10 @@ pub struct Taker {
 }
 
 /// The committer's part: notes the documents up to the marked frame, and tells everybody.
-pub fn on_mark(
-    catalog: SharedCatalog,
-    marker: Marker,
-    wanted: Arc<Wanted>,
-    marks: Sender<Mark>,
-) -> Marked {
+pub fn on_mark(catalog: SharedCatalog, marker: Marker, marks: Sender<Mark>) -> Marked {
     Box::new(move |epoch, tick| {
         let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner).saved();
         marker.at(epoch);
-        wanted.epoch.store(epoch.0, Ordering::SeqCst);
         // Nobody takes checkpoints any more when nobody listens.
         let _ = marks.send(Mark { epoch, noted: Noted { tick, catalog } });
     })
@@ -142,6 +145,13 @@ impl Checkpoints {
         if self.thread.join().is_err() {
             tracing::error!("the checkpoints' thread panicked");
         }
+    }
+
+    /// Takes no more. The thread ends when one that is under way is written, or has failed because
+    /// the dataflow has ended.
+    pub fn abandon(self) -> JoinHandle<()> {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.thread
     }
 }
 
@@ -173,7 +183,7 @@ impl Shared {
     /// The epoch before which nobody needs frames; `None` while one checkpoint is all there is.
     fn free_before(&self) -> Option<Epoch> {
         let kept = self.kept();
-        let older = kept.first().filter(|_| kept.len() == crate::checkpoint::KEPT)?.epoch;
+        let older = kept.first().filter(|_| kept.len() >= crate::checkpoint::KEPT)?.epoch;
         let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         Some(holds.iter().map(|hold| hold()).fold(older, Epoch::min))
     }
@@ -183,17 +193,30 @@ impl Taker {
     fn run(mut self, stopped: &Receiver<()>, shared: &Shared) {
         let mut pause = self.every;
         loop {
-            let last = match stopped.recv_timeout(pause) {
-                Ok(()) => true,
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => return,
+            let due = pause.map_or_else(never, after);
+            let (told, last) = select! {
+                recv(stopped) -> stopped => match stopped {
+                    Ok(()) => (None, true),
+                    Err(_) => return,
+                },
+                // The end of the marks is the end of frames.
+                recv(self.marks) -> mark => match mark {
+                    Ok(mark) => (Some(mark), false),
+                    Err(_) => return,
+                },
+                recv(due) -> _ => (None, false),
             };
             let begun = Instant::now();
-            if self.wanted.changed.load(Ordering::SeqCst) || (self.is_old() && !last) {
-                match self.take(begun, shared) {
+            let is_due = self.changed.load(Ordering::SeqCst) || (self.is_old() && !last);
+            let mark = match told {
+                Some(mark) => Some(Ok(mark)),
+                None => is_due.then(|| self.ask(shared)),
+            };
+            if let Some(mark) = mark {
+                match mark.and_then(|mark| self.take(mark, begun, shared)) {
                     Ok(()) => metrics::histogram!(SECONDS).record(begun.elapsed()),
                     Err(error) => {
-                        self.wanted.changed.store(true, Ordering::SeqCst);
+                        self.changed.store(true, Ordering::SeqCst);
                         metrics::counter!(FAILURES).increment(1);
                         let error = format!("{error:#}");
                         tracing::error!(error, "checkpoint failed; the one before it stays");
@@ -207,7 +230,7 @@ impl Taker {
             if last {
                 return;
             }
-            pause = self.every.max(begun.elapsed() * SHARE);
+            pause = self.every.map(|every| every.max(begun.elapsed() * SHARE));
         }
     }
 
@@ -217,12 +240,12 @@ impl Taker {
         newest.is_some_and(|taken| self.committer.durable_epoch().0 > taken.epoch.0 + OLD)
     }
 
-    fn take(&mut self, begun: Instant, shared: &Shared) -> anyhow::Result<()> {
-        let taken_at = Timestamp(self.clock.now_micros());
+    /// Has a frame marked.
+    fn ask(&self, shared: &Shared) -> anyhow::Result<Mark> {
         self.committer.mark();
-        let Mark { epoch, noted } = loop {
+        loop {
             match self.marks.recv_timeout(LOOK) {
-                Ok(mark) => break mark,
+                Ok(mark) => return Ok(mark),
                 Err(RecvTimeoutError::Disconnected) => bail!("the committer has stopped"),
                 Err(RecvTimeoutError::Timeout) => {
                     let state = self.committer.state();
@@ -231,7 +254,28 @@ impl Taker {
                     }
                 }
             }
-        };
+        }
+    }
+
+    /// Writes a checkpoint, and keeps it when all processes have written theirs.
+    fn take(&mut self, mark: Mark, begun: Instant, shared: &Shared) -> anyhow::Result<()> {
+        let epoch = mark.epoch;
+        let written = self.write(mark, begun);
+        let own = Standing::of(&self.store, epoch);
+        match self.accord.conclude(own, &shared.stopping) {
+            Outcome::Complete => self.store.prune(),
+            Outcome::Open => {}
+            Outcome::Failed => {
+                written?;
+                self.store.withdraw(epoch)?;
+                bail!("another process could not write its part");
+            }
+        }
+        written
+    }
+
+    fn write(&mut self, Mark { epoch, noted }: Mark, begun: Instant) -> anyhow::Result<()> {
+        let taken_at = Timestamp(self.clock.now_micros());
         let mut draft = self.store.begin(epoch);
         // All pieces are received, also when there is no place to put them: they wait in memory.
         let assets = draft.part(ASSETS).context("begin a checkpoint");

@@ -1,5 +1,6 @@
 //! The hub: collects what the dataflow says and hands it on, epoch by epoch.
 
+use super::checkpoint::{Mark, Noted};
 use super::pager::Paging;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::SharedCatalog;
@@ -8,7 +9,7 @@ use crate::model::{Change, Document, Epoch, Output, PageRequest, Rows, Timestamp
 use crate::views::{self, Image, Restored, Views};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
@@ -20,31 +21,30 @@ pub struct Feeds {
     pub historian: Arc<Historian>,
     /// What the views are to hold when the dataflow has reached the epoch that it starts from.
     pub restored: Option<Restored>,
-    /// Who wants to have the views at an epoch.
+    /// Who wants to have the views at the epochs that are marked.
     pub saver: Saver,
     /// Who knows which assets wait, and has archived points brought back for them.
     pub paging: Arc<Paging>,
-    /// The catalog, where another process publishes the documents.
-    pub catalog: Option<SharedCatalog>,
+    /// What this process follows, where another one publishes the documents.
+    pub follows: Option<Follows>,
     /// Assets that were removed: the archive has points of their keys already.
     pub removed: HashSet<u32>,
 }
 
 /// Hands out the views at the epochs at which a checkpoint is taken.
 pub struct Saver {
-    /// What is wanted.
-    pub wanted: Arc<Wanted>,
-    /// Who gets it.
+    /// Whether anything has changed since the last of those epochs.
+    pub changed: Arc<AtomicBool>,
+    /// Who gets them.
     pub images: Sender<Result<Image, views::Error>>,
 }
 
-/// What is wanted of the hub, and what it knows.
-#[derive(Debug, Default)]
-pub struct Wanted {
-    /// The views at this epoch.
-    pub epoch: AtomicU64,
-    /// Whether anything has changed since the last epoch that was wanted.
-    pub changed: AtomicBool,
+/// The catalog, as another process publishes it.
+pub struct Follows {
+    /// Has all documents up to the epoch that is shown.
+    pub catalog: SharedCatalog,
+    /// Gets the catalog as it is at the epochs at which a checkpoint is taken.
+    pub marks: Sender<Mark>,
 }
 
 /// Starts the thread. It ends when the outputs do, which it tells; unless that was asked for, it
@@ -75,11 +75,6 @@ fn run(outputs: &Receiver<Output>, mut feeds: Feeds) {
                 if let Some(restored) = feeds.restored.take_if(|r| r.epoch() < frontier) {
                     let said = open.remove(&restored.epoch());
                     feeds.restore(restored, said.unwrap_or_default());
-                }
-                // An epoch without changes is none to hand on, but for those who want to see it.
-                let wanted = Epoch(feeds.saver.wanted.epoch.load(Ordering::SeqCst));
-                if feeds.views.epoch() < wanted && wanted < frontier {
-                    open.entry(wanted).or_default();
                 }
                 let later = open.split_off(&frontier);
                 for (epoch, changes) in std::mem::replace(&mut open, later) {
@@ -115,9 +110,11 @@ impl Feeds {
     /// the views finds its points.
     fn close(&mut self, epoch: Epoch, changes: Vec<Change>) {
         // The clock goes on by itself.
-        if changes.iter().any(|change| !matches!(change, Change::Clock(_))) {
-            self.saver.wanted.changed.store(true, Ordering::SeqCst);
+        let is_new = |change: &Change| !matches!(change, Change::Clock(_) | Change::Marked(_));
+        if changes.iter().any(is_new) {
+            self.saver.changed.store(true, Ordering::SeqCst);
         }
+        let mut marked = None;
         let mut rest = Vec::with_capacity(changes.len());
         let (mut rows, mut superseded, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         let (mut wanted, mut paged): (Vec<PageRequest>, Vec<u32>) = (Vec::new(), Vec::new());
@@ -133,6 +130,7 @@ impl Feeds {
                 Change::Wanted(requests) => wanted.extend(requests),
                 Change::Paged(assets) => paged.extend(assets),
                 Change::Published(documents) => self.publish(&documents),
+                Change::Marked(tick) => marked = Some(tick),
                 Change::Documents(documents) => {
                     self.name(&documents);
                     rest.push(Change::Documents(documents));
@@ -158,28 +156,28 @@ impl Feeds {
             self.paging.want(wanted);
         }
         self.views.apply(epoch, rest);
-        self.save(epoch);
+        if let Some(tick) = marked {
+            self.save(epoch, tick);
+        }
         if !paged.is_empty() {
             self.paging.settled(&paged);
         }
     }
 
-    /// Hands out the views when this is the epoch at which they are wanted.
-    fn save(&self, epoch: Epoch) {
-        let wanted = &self.saver.wanted;
-        let is_wanted =
-            wanted.epoch.compare_exchange(epoch.0, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if !is_wanted {
-            return;
-        }
-        wanted.changed.store(false, Ordering::SeqCst);
+    /// Hands out the views as they are at a marked epoch, and the catalog where nobody else does.
+    fn save(&self, epoch: Epoch, tick: Timestamp) {
+        self.saver.changed.store(false, Ordering::SeqCst);
         // Who does not want it any more does not get it.
+        if let Some(Follows { catalog, marks }) = &self.follows {
+            let catalog = catalog.read().unwrap_or_else(PoisonError::into_inner).saved();
+            let _ = marks.send(Mark { epoch, noted: Noted { tick, catalog } });
+        }
         drop(self.saver.images.send(self.views.image()));
     }
 
     /// Takes over what another process has published, before anybody sees the epoch.
     fn publish(&self, documents: &[Document]) {
-        let Some(catalog) = &self.catalog else { return };
+        let Some(Follows { catalog, .. }) = &self.follows else { return };
         let mut catalog = catalog.write().unwrap_or_else(PoisonError::into_inner);
         for document in documents {
             if let Err(problems) = catalog.apply(document) {

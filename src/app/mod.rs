@@ -2,6 +2,7 @@
 
 mod runtime;
 mod hub;
+mod accord;
 mod checkpoint;
 mod restore;
 mod recover;

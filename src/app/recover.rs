@@ -1,5 +1,6 @@
 //! Reads the log back at a start: into the catalog, and frame by frame into the dataflow.
 
+use super::cluster::Cluster;
 use crate::catalog::SharedCatalog;
 use crate::log::{self, Log};
 use crate::model::{Epoch, Frame};
@@ -19,18 +20,31 @@ pub struct Recovered {
     pub checkpoint: Option<Epoch>,
 }
 
-/// Refuses a log from which frames are missing that no checkpoint has, or that ends before one.
-pub(super) fn check_reach(log: &Log, checkpoint: Epoch) -> anyhow::Result<()> {
+/// Refuses a log from which frames are missing that no checkpoint has, or that ends before one. The
+/// checkpoints of a cluster are of epochs of process 0: the logs of others may well end before.
+pub(super) fn check_reach(
+    log: &Log,
+    checkpoint: Epoch,
+    cluster: Option<&Cluster>,
+) -> anyhow::Result<()> {
     let begin = log.begin();
     if begin.0 > checkpoint.0 + 1 {
-        bail!(
-            "the log begins at epoch {begin} and there is no checkpoint that can be used from then \
-             on: restore the folder `checkpoints` from a backup, or start the version of the \
-             program that has written it"
-        );
+        let what = "the log begins at epoch";
+        match cluster {
+            None => bail!(
+                "{what} {begin} and there is no checkpoint that can be used from then on: restore \
+                 the folder `checkpoints` from a backup, or start the version of the program that \
+                 has written it"
+            ),
+            Some(_) => bail!(
+                "{what} {begin} and there is no checkpoint from then on that all processes have: \
+                 restore their folders `checkpoints` from a backup, or start the version of the \
+                 program that has written them"
+            ),
+        }
     }
     let end = log.last_epoch().unwrap_or_default();
-    if end < checkpoint {
+    if end < checkpoint && cluster.is_none_or(Cluster::keeps_catalog) {
         bail!(
             "the log ends at epoch {end}, before the checkpoint of epoch {checkpoint}: its end is \
              lost; restore the folder `log` from a backup"

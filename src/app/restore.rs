@@ -3,7 +3,7 @@
 use super::checkpoint::{ASSETS, CATALOG, SYMBOLS, VIEWS, read_catalog};
 use crate::catalog::Catalog;
 use crate::checkpoint::Store;
-use crate::dataflow::Saved;
+use crate::dataflow::{Place, Saved};
 use crate::model::{Document, Epoch, Frame, Symbol, Timestamp};
 use crate::views::{self, Image, Restored};
 use anyhow::Context;
@@ -20,16 +20,24 @@ pub struct Start {
     pub assets: Saved,
 }
 
-/// The newest checkpoint that is whole and can be read; the ones before it that are not are
+/// The newest checkpoint that is whole and can be read; the ones after it that are not are
 /// removed. `None` when there is none.
-pub fn newest(
+///
+/// Before each try the other processes are met, after which the store has only what all of them
+/// have; what came of the last meeting is given back.
+pub fn newest<M>(
     store: &mut Store,
-    workers: usize,
+    place: Place,
     limits: views::Limits,
-) -> anyhow::Result<Option<Start>> {
-    while let Some(epoch) = store.kept().last().map(|taken| taken.epoch) {
-        match read(store, epoch, workers, limits) {
-            Ok(start) => return Ok(Some(start)),
+    mut meet: impl FnMut(&mut Store) -> anyhow::Result<M>,
+) -> anyhow::Result<(M, Option<Start>)> {
+    loop {
+        let met = meet(store)?;
+        let Some(epoch) = store.kept().last().map(|taken| taken.epoch) else {
+            return Ok((met, None));
+        };
+        match read(store, epoch, place, limits) {
+            Ok(start) => return Ok((met, Some(start))),
             Err(error) if is_denied(&error) => return Err(error),
             Err(error) => {
                 let error = format!("{error:#}");
@@ -38,7 +46,6 @@ pub fn newest(
             }
         }
     }
-    Ok(None)
 }
 
 /// Whether somebody may not read what is probably whole.
@@ -47,12 +54,7 @@ fn is_denied(error: &anyhow::Error) -> bool {
     causes.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-fn read(
-    store: &Store,
-    epoch: Epoch,
-    workers: usize,
-    limits: views::Limits,
-) -> anyhow::Result<Start> {
+fn read(store: &Store, epoch: Epoch, place: Place, limits: views::Limits) -> anyhow::Result<Start> {
     let symbols: Vec<Arc<str>> = bincode::deserialize(&store.read(epoch, SYMBOLS)?)?;
     let (catalog, tick) = read_catalog(&store.read(epoch, CATALOG)?)?;
     let views = Image::read(&store.read(epoch, VIEWS)?, limits)?;
@@ -61,14 +63,16 @@ fn read(
     Symbol::restore(&symbols).map_err(|text| {
         anyhow::anyhow!("this process has another number for the text '{text}' already")
     })?;
-    let assets = Saved::read(epoch, &assets, workers)?;
+    let assets = Saved::read(epoch, &assets, place)?;
     Ok(Start { epoch, tick, catalog, views, assets })
 }
 
 impl Start {
-    /// The frame that tells the dataflow of the documents that are current.
-    pub fn frame(&self) -> Frame {
-        let documents: Vec<Document> = self.catalog.documents().cloned().collect();
+    /// The frame that tells the dataflow of the documents that are current, where this process
+    /// publishes them.
+    pub fn frame(&self, keeps_catalog: bool) -> Frame {
+        let documents = self.catalog.documents().filter(|_| keeps_catalog);
+        let documents: Vec<Document> = documents.cloned().collect();
         Frame {
             epoch: self.epoch,
             tick: self.tick,

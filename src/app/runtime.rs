@@ -1,9 +1,10 @@
 //! The runtime: every room opened on one data directory, joined, and stopped in order.
 
+use super::accord::{Accord, Standing};
 use super::checkpoint::{self, Checkpoints, Hold, Taker};
 use super::cluster::{Cluster, Heard, Member, Met, check_alone};
 use super::directory::Devices;
-use super::hub::{self, Feeds, Saver, Wanted};
+use super::hub::{self, Feeds, Follows, Saver};
 use super::limits;
 use super::memory::{Rooms, Watch};
 use super::pager::{self, Pager, Paging};
@@ -14,12 +15,13 @@ use super::sources::{LiveViews, Status};
 use super::submit::Submitter;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::{Fs, RealFs};
+use crate::base::link::Lines;
 use crate::base::lock::DirectoryLock;
 use crate::base::memory::Budget;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::Store;
-use crate::dataflow::{self, Engine};
+use crate::dataflow::{self, Engine, Place};
 use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
 use crate::ingest::commit::{Committer, Limits, Submission, Turn};
@@ -30,6 +32,7 @@ use crate::query::{self, Query};
 use crate::views::{Restored, Views};
 use anyhow::{Context, anyhow, bail};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -57,9 +60,10 @@ pub struct Settings {
     /// The database that gets the history too.
     pub database: Option<timescale::Settings>,
     /// How long after a checkpoint the next one is taken when anything is new; `None` takes none,
-    /// not at the end either. What is there is started from all the same.
+    /// not at the end either. What is there is started from all the same. In a cluster that of the
+    /// process that keeps the catalog counts for all, and none is taken at the end.
     pub checkpoint_every: Option<Duration>,
-    /// The other processes, when the graph runs in several. Such a runtime takes no checkpoints.
+    /// The other processes, when the graph runs in several.
     pub cluster: Option<Arc<Cluster>>,
     /// How many bytes of memory the process may use before telemetry is refused.
     pub memory: u64,
@@ -112,7 +116,8 @@ impl Runtime {
     /// Locks the data directory, takes over the newest checkpoint that is whole, replays the log
     /// behind it and is ready: every view is as it was.
     ///
-    /// One process of a cluster replays its whole log, and is ready when all of them have.
+    /// One process of a cluster takes over the newest checkpoint that all of them have, and is ready
+    /// when all of them are.
     ///
     /// Fails when another process has the directory, when the log is damaged or does not reach
     /// back to a checkpoint, or when a document in it cannot be applied.
@@ -134,56 +139,62 @@ impl Runtime {
         let views = Views::new(limits::views(&memory));
         let shutdown = Shutdown::new();
         let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
-        let start = match cluster {
-            // The others' parts of a state at that epoch are not there.
-            Some(_) => None,
-            None => restore::newest(&mut store, settings.workers, limits::views(&memory))?,
+        let place = match cluster {
+            Some(cluster) => cluster.place(),
+            None => Place::alone(settings.workers),
         };
+        let meet = |store: &mut Store| {
+            let Some(cluster) = cluster else { return Ok(None) };
+            let standing = Standing::of(store, Epoch(0));
+            let met = cluster.meet(log.last_epoch().unwrap_or_default(), standing)?;
+            check_reach(&log, met.common.first().copied().unwrap_or_default(), Some(cluster))?;
+            store.retain(&met.common)?;
+            store.prune();
+            Ok(Some(met))
+        };
+        let (met, start) = restore::newest(&mut store, place, limits::views(&memory), meet)?;
         let base = start.as_ref().map_or(Epoch(0), |start| start.epoch);
-        if cluster.is_some() && log.begin().0 > 1 {
-            bail!(
-                "the log was cut behind a checkpoint, and a cluster reads whole logs: begin this \
-                 process with another data directory"
-            );
-        }
-        check_reach(&log, base)?;
-
-        let met = cluster.map(|cluster| cluster.meet(log.last_epoch().unwrap_or_default()));
-        let met = met.transpose()?;
+        check_reach(&log, base, cluster.map(|cluster| &**cluster))?;
         let newest = met.as_ref().map(|met| met.newest);
         let (frames, to_engine) = crossbeam_channel::bounded(FRAMES_QUEUED);
         let (from_engine, outputs) = crossbeam_channel::bounded(OUTPUTS_QUEUED);
-        let first = start.as_ref().map(restore::Start::frame);
+        let keeps_catalog = cluster.is_none_or(|cluster| cluster.keeps_catalog());
+        let first = start.as_ref().map(|start| start.frame(keeps_catalog));
         let (catalog, restored, assets) = match start {
             Some(start) => (start.catalog, Some(start.views), Some(start.assets)),
             None => (Catalog::new(), None, None),
         };
         let (pieces, to_taker) = crossbeam_channel::unbounded();
         let heard = Arc::new(Heard::default());
-        let engine = match cluster.zip(met) {
-            Some((cluster, Met { sockets, .. })) => {
+        let states = dataflow::Checkpoints { from: assets, pieces: Some(pieces) };
+        let Place { process, processes, workers } = place;
+        let lines = Lines::new(workers);
+        let others = (0..processes).filter(|number| *number != process);
+        let accord = Accord::new(Arc::clone(&lines), others);
+        let engine = match met {
+            Some(Met { sockets, .. }) => {
                 let hears = Arc::clone(&heard);
                 let heard: dataflow::Heard = Arc::new(move |epoch| hears.tell(epoch));
-                let others = dataflow::Cluster { process: cluster.process(), sockets, heard };
-                Engine::start_among(cluster.workers(), to_engine, from_engine, others)?
+                let others = dataflow::Cluster { process, sockets, lines, heard };
+                Engine::start_among(workers, to_engine, from_engine, states, others)?
             }
-            None => {
-                let states = dataflow::Checkpoints { from: assets, pieces: Some(pieces) };
-                Engine::start_from(settings.workers, to_engine, from_engine, states)?
-            }
+            None => Engine::start_from(workers, to_engine, from_engine, states)?,
         };
         let (marker, meter) = (engine.marker(), engine.meter());
         let engine = Arc::new(Mutex::new(Some(engine)));
-        let (wanted, (images, to_save)) =
-            (Arc::new(Wanted::default()), crossbeam_channel::bounded(1));
-        let saver = Saver { wanted: Arc::clone(&wanted), images };
+        let changed = Arc::new(AtomicBool::new(false));
+        let (images, to_save) = crossbeam_channel::bounded(1);
+        let (marks, marked) = crossbeam_channel::unbounded();
+        let saver = Saver { changed: Arc::clone(&changed), images };
         let (to_views, to_archive) = (views.clone(), Arc::clone(&historian));
         let removed = restored.iter().flat_map(|views: &Restored| views.removed().keys().copied());
         let removed = removed.collect();
         let paging: Arc<Paging> = Arc::default();
         let to_paging = Arc::clone(&paging);
         let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));
-        let keeper = cluster.filter(|cluster| !cluster.keeps_catalog());
+        let keeper = cluster.filter(|_| !keeps_catalog);
+        let follows =
+            keeper.map(|_| Follows { catalog: Arc::clone(&catalog), marks: marks.clone() });
         let feeds = Feeds {
             views: to_views,
             historian: to_archive,
@@ -191,7 +202,7 @@ impl Runtime {
             saver,
             paging: to_paging,
             removed,
-            catalog: keeper.map(|_| Arc::clone(&catalog)),
+            follows,
         };
         let ended = Shutdown::new();
         let told = (shutdown.clone(), ended.clone());
@@ -203,11 +214,7 @@ impl Runtime {
             wait_until_visible(&views, before, &engine)?;
             pager::fill(&mut frame.pages, &historian, before)
         };
-        let sources = Sources {
-            keeps_catalog: keeper.is_none(),
-            is_alone: cluster.is_none(),
-            refill: &refill,
-        };
+        let sources = Sources { keeps_catalog, is_alone: cluster.is_none(), refill: &refill };
         let replayed = replay(reader, first, &catalog, &frames, &sources);
         let replayed = replayed.and_then(|mut recovered| {
             if let Some(newest) = newest {
@@ -274,8 +281,7 @@ impl Runtime {
             Some(_) => Box::new(|_, _| Err("process 0 keeps the catalog".to_owned())),
             None => assign(Arc::clone(&catalog)),
         };
-        let (marks, marked) = crossbeam_channel::unbounded();
-        let on_mark = checkpoint::on_mark(Arc::clone(&catalog), marker, Arc::clone(&wanted), marks);
+        let on_mark = checkpoint::on_mark(Arc::clone(&catalog), marker, marks);
         let told = (assign, on_mark);
         let (committer, writer) =
             Committer::start_marking(log, told, Arc::clone(&clock), frames, limits)?;
@@ -293,15 +299,18 @@ impl Runtime {
                 committer.submit_blocking(submission).map(|committed| committed.epoch)
             })));
         }
-        let every = settings.checkpoint_every.filter(|_| cluster.is_none());
-        let taker = every.map(|every| Taker {
+        let every = settings.checkpoint_every.filter(|_| keeps_catalog);
+        // Who does not mark frames takes checkpoints when another process does.
+        let takes = every.is_some() || !keeps_catalog;
+        let taker = takes.then(|| Taker {
             every,
             store,
+            accord,
             clock: Arc::clone(&clock),
             committer: committer.clone(),
             historian: Arc::clone(&historian),
-            wanted,
-            workers: settings.workers,
+            changed,
+            workers,
             marks: marked,
             pieces: to_taker,
             images: to_save,
@@ -461,9 +470,14 @@ impl Runtime {
         let settled = wait_until_visible(&self.views, committed, &self.engine);
         self.watch.close();
         drop(self.pager);
-        if let Some(checkpoints) = self.checkpoints.filter(|_| settled.is_ok()) {
-            checkpoints.close();
-        }
+        // The last one of a cluster would need all processes to stop together.
+        let abandoned = match (self.checkpoints, &self.cluster, &settled) {
+            (Some(checkpoints), None, Ok(())) => {
+                checkpoints.close();
+                None
+            }
+            (checkpoints, ..) => checkpoints.map(Checkpoints::abandon),
+        };
         self.committer.clone().close();
         let panicked = |thread: &str| anyhow!("the {thread} thread panicked");
         let log = self.writer.join().map_err(|_| panicked("committer's"))?;
@@ -476,6 +490,10 @@ impl Runtime {
         }
         let ended = engine.map_or(Ok(()), Engine::join);
         self.hub.join().map_err(|_| panicked("hub"))?;
+        // The next runtime on this directory is not to find it at work.
+        if let Some(thread) = abandoned {
+            thread.join().map_err(|_| panicked("checkpoints'"))?;
+        }
         if ended.is_ok() {
             self.historian.flush().context("archive the last points")?;
         }

@@ -112,8 +112,22 @@ impl Store {
         Draft { fs, dir, epoch, parts: Vec::new(), files: Vec::new() }
     }
 
-    /// Makes a draft whose parts are all finished the newest checkpoint, then removes those that
-    /// are more than [`KEPT`]. An error of the removal alone is only told in the program's log.
+    /// Keeps those of these epochs only. What goes is nobody's: others do not have it.
+    pub fn retain(&mut self, epochs: &[Epoch]) -> Result<(), Error> {
+        let others: Vec<Epoch> = self.kept.iter().map(|taken| taken.epoch).collect();
+        others.into_iter().filter(|epoch| !epochs.contains(epoch)).try_for_each(|epoch| {
+            info!(%epoch, "checkpoint removed that not all processes have");
+            self.forget(epoch)
+        })
+    }
+
+    /// Takes back a checkpoint that was not written everywhere.
+    pub fn withdraw(&mut self, epoch: Epoch) -> Result<(), Error> {
+        self.forget(epoch)
+    }
+
+    /// Makes a draft whose parts are all finished the newest checkpoint. Those before it stay until
+    /// [`Store::prune`].
     pub fn publish(
         &mut self,
         mut draft: Draft,
@@ -142,13 +156,18 @@ impl Store {
         draft.files.clear();
         info!(%epoch, bytes = taken.bytes(), micros, "checkpoint taken");
         self.kept.push(taken);
+        Ok(&self.kept[self.kept.len() - 1])
+    }
+
+    /// Removes those that are more than [`KEPT`], oldest first. An error is only told in the
+    /// program's log.
+    pub fn prune(&mut self) {
         while self.kept.len() > KEPT {
             let oldest = self.kept[0].epoch;
             if let Err(error) = self.forget(oldest) {
                 warn!(%error, "old checkpoint stays");
             }
         }
-        Ok(&self.kept[self.kept.len() - 1])
     }
 
     /// The files with names of ours: epoch and what they hold.

@@ -26,7 +26,9 @@ fn take(store: &mut Store, epoch: u64) -> Result<(), Error> {
         part.write_all(&bytes[7..]).unwrap();
         draft.add(part)?;
     }
-    store.publish(draft, Timestamp(5), 7).map(drop)
+    store.publish(draft, Timestamp(5), 7)?;
+    store.prune();
+    Ok(())
 }
 
 fn epochs(store: &Store) -> Vec<u64> {
@@ -135,6 +137,22 @@ fn a_discarded_one_leaves_nothing() {
     take(&mut store, 3).unwrap();
     assert_eq!(epochs(&open(&fs)), [1, 3]);
     assert_eq!(fs.paths().len(), 6);
+}
+
+#[test]
+fn what_not_all_processes_have_goes() {
+    let fs = MemFs::new();
+    let mut store = open(&fs);
+    take(&mut store, 1).unwrap();
+    take(&mut store, 2).unwrap();
+    let draft = store.begin(Epoch(3));
+    store.publish(draft, Timestamp(5), 7).unwrap();
+    assert_eq!(epochs(&open(&fs)), [1, 2, 3]);
+    store.withdraw(Epoch(3)).unwrap();
+    assert_eq!(epochs(&open(&fs)), [1, 2]);
+    store.retain(&[Epoch(1), Epoch(7)]).unwrap();
+    assert_eq!(epochs(&open(&fs)), [1]);
+    assert_eq!(fs.paths().len(), 3);
 }
 
 #[test]

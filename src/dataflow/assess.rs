@@ -4,7 +4,9 @@ use super::asset::{Changes, Held as Bytes, Names, Plan, TypeState};
 use super::capture::Dated;
 use super::catalog::{News, NewsUpdate, document_error, read};
 use super::checkpoint::{self, PIECE_BYTES, Piece, Saver, Share};
+use super::cluster::Place;
 use super::fleet::{Health, Threshold};
+use super::graph::Tick;
 use super::memory::{ASSETS_AT_ONCE, Measured};
 use super::rows::{AssetRows, ByAsset, append, by_message};
 use crate::catalog::asset_type::AssetType;
@@ -66,7 +68,7 @@ impl Held {
 
 /// The clock, and what is asked of the asset's owners.
 pub type Asked<'scope> =
-    (StreamVec<'scope, u64, i64>, StreamVec<'scope, u64, Edit>, StreamVec<'scope, u64, Page>);
+    (StreamVec<'scope, u64, Tick>, StreamVec<'scope, u64, Edit>, StreamVec<'scope, u64, Page>);
 
 /// Sends rows to the owners of their assets and applies them there.
 ///
@@ -76,19 +78,19 @@ pub type Asked<'scope> =
 ///
 /// What the states take in memory is measured from time to time, some assets an activation.
 ///
-/// A state to start from has its places in the fleet told at its epoch. A state that is wanted is
-/// saved in pieces, one an activation.
+/// A state to start from has its places in the fleet told at its epoch. A state that is wanted, which
+/// a tick says, is saved in pieces, one an activation.
 pub fn render<'scope>(
     rows: Stream<'scope, u64, AssetRows>,
     news: StreamVec<'scope, u64, NewsUpdate>,
     (ticks, edits, pages): Asked<'scope>,
-    restored: Option<(Epoch, Share)>,
-    (saver, measured): (Saver, Arc<Measured>),
+    (place, restored): (Place, Option<(Epoch, Share)>),
+    (mut saver, measured): (Saver, Arc<Measured>),
 ) -> Assessed<'scope> {
     let scope = rows.scope();
     let mut builder = OperatorBuilder::new("Assess".to_owned(), scope);
     let again = scope.activator_for(builder.operator_info().address);
-    let mut rows = builder.new_input(rows, DistributorPact(|peers| ByAsset { peers }));
+    let mut rows = builder.new_input(rows, DistributorPact(move |_| ByAsset(place)));
     let mut news = builder.new_input(news, Pipeline);
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut edits = builder.new_input(edits, Pipeline);
@@ -101,7 +103,7 @@ pub fn render<'scope>(
     let mut thresholds_output =
         OutputBuilder::<_, Builder<ThresholdUpdate>>::from(thresholds_output);
     let (start, share) = restored.unzip();
-    let mut assessor = Assessor::new(scope.index(), scope.peers(), share.unwrap_or_default());
+    let mut assessor = Assessor::new(scope.index(), place, share.unwrap_or_default());
 
     builder.build(move |capabilities| {
         let mut start = start.map(|epoch| {
@@ -131,7 +133,12 @@ pub fn render<'scope>(
             ticks.for_each(|capability, ticks| {
                 let epoch = *capability.time();
                 let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
-                held.tick = ticks.drain(..).fold(held.tick, i64::max);
+                for tick in ticks.drain(..) {
+                    held.tick = held.tick.max(tick.at);
+                    if tick.mark {
+                        saver.mark(Epoch(epoch));
+                    }
+                }
             });
             edits.for_each(|capability, edits| {
                 let epoch = *capability.time();
@@ -196,7 +203,7 @@ pub fn render<'scope>(
 
 struct Assessor {
     index: usize,
-    peers: usize,
+    place: Place,
     types: BTreeMap<TypeId, Assets>,
     names: Names,
     clock: i64,
@@ -233,12 +240,12 @@ struct Assets {
 }
 
 impl Assessor {
-    fn new(index: usize, peers: usize, share: Share) -> Self {
+    fn new(index: usize, place: Place, share: Share) -> Self {
         let of_state = |state| Assets { state: Some(state), ..Assets::default() };
         let types = share.types.into_iter().map(|(id, state)| (id, of_state(state))).collect();
         Self {
             index,
-            peers,
+            place,
             types,
             names: share.names,
             clock: i64::MIN,
@@ -317,7 +324,7 @@ impl Assessor {
 
     /// Whether this worker owns the number: an asset's id, or a type's where one must speak.
     fn owns(&self, id: u32) -> bool {
-        id as usize % self.peers == self.index
+        self.place.owner(id) == self.index
     }
 
     fn apply(&mut self, mut news: Vec<(News, i64)>, rows: Vec<Rows>) -> Changes {
@@ -385,7 +392,8 @@ impl Assessor {
     fn edit(&mut self, edits: Vec<Edit>, changes: &mut Changes) {
         let mut rows: Vec<EditRow> = Vec::new();
         self.changed |= !edits.is_empty();
-        for edit in edits.iter().filter(|edit| edit.asset as usize % self.peers == self.index) {
+        let (index, place) = (self.index, self.place);
+        for edit in edits.iter().filter(|edit| place.owner(edit.asset) == index) {
             let assets = self.types.get_mut(&edit.asset_type);
             let state = assets.and_then(|assets| assets.state.as_mut());
             let (id, names) = (edit.asset, &self.names);

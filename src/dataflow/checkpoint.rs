@@ -5,14 +5,13 @@
 //! several workers may lie in any order, and a reader skips the assets of others.
 
 use super::asset::{Era, Eras, Names, TypeState};
+use super::cluster::Place;
 use super::error::Error;
 use super::shared::Shared;
 use crate::model::{Epoch, TypeId};
 use crossbeam_channel::Sender;
-use std::cell::RefCell;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// About how many bytes a worker saves before the others have their turn.
@@ -62,15 +61,15 @@ pub struct Share {
 }
 
 /// Where a worker learns that its state is wanted, and where it puts it.
-#[derive(Clone)]
 pub struct Saver {
     pieces: Option<Sender<Piece>>,
-    marks: Rc<RefCell<VecDeque<Epoch>>>,
+    marks: VecDeque<Epoch>,
 }
 
 impl Marker {
     /// Asks for the state after an epoch, before the frame of that epoch is handed in. Every
-    /// worker hands out pieces of it, each a last one, while later frames are at work.
+    /// worker of every process hands out pieces of it, each a last one, while later frames are at
+    /// work; with the changes of that epoch comes [`crate::model::Change::Marked`].
     pub fn at(&self, epoch: Epoch) {
         self.0.mark(epoch);
     }
@@ -78,20 +77,19 @@ impl Marker {
 
 impl Saver {
     pub fn new(pieces: Option<Sender<Piece>>) -> Self {
-        Self { pieces, marks: Rc::default() }
+        Self { pieces, marks: VecDeque::new() }
     }
 
-    /// The state after this epoch is wanted; it begins now.
-    pub fn mark(&self, epoch: Epoch) {
+    /// The state after this epoch is wanted, which is not complete yet.
+    pub fn mark(&mut self, epoch: Epoch) {
         if self.pieces.is_some() {
-            self.marks.borrow_mut().push_back(epoch);
+            self.marks.push_back(epoch);
         }
     }
 
     /// The next epoch whose state is wanted, when that is what the state is at.
-    pub fn due(&self, is_now: impl FnOnce(Epoch) -> bool) -> Option<Epoch> {
-        let mut marks = self.marks.borrow_mut();
-        marks.pop_front_if(|epoch| is_now(*epoch))
+    pub fn due(&mut self, is_now: impl FnOnce(Epoch) -> bool) -> Option<Epoch> {
+        self.marks.pop_front_if(|epoch| is_now(*epoch))
     }
 
     /// Whether so many pieces wait that there is no hurry.
@@ -166,12 +164,13 @@ pub fn put_asset(out: &mut Vec<u8>, id: TypeId, state: &mut TypeState) -> bool {
 }
 
 impl Saved {
-    /// Reads the bytes of all pieces of an epoch, and deals the assets to this number of workers.
-    pub fn read(epoch: Epoch, bytes: &[u8], workers: usize) -> Result<Self, Error> {
+    /// Reads the bytes of all pieces of an epoch that one process has handed out, and deals the
+    /// assets to its workers: any number of them, as long as there are as many processes.
+    pub fn read(epoch: Epoch, bytes: &[u8], place: Place) -> Result<Self, Error> {
         let shares = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..workers)
-                .map(|index| scope.spawn(move || share(bytes, index, workers)))
-                .collect();
+            let own = place.first()..place.first() + place.workers;
+            let threads: Vec<_> =
+                own.map(|index| scope.spawn(move || share(bytes, index, place))).collect();
             let joined = threads.into_iter().map(|thread| {
                 thread.join().unwrap_or_else(|_| Err("the thread that reads it panicked".into()))
             });
@@ -182,7 +181,7 @@ impl Saved {
 }
 
 /// What one of several workers owns of the records.
-fn share(mut bytes: &[u8], index: usize, workers: usize) -> Result<Share, String> {
+fn share(mut bytes: &[u8], index: usize, place: Place) -> Result<Share, String> {
     let mut share = Share::default();
     let mut eras: BTreeMap<TypeId, Eras> = BTreeMap::new();
     while !bytes.is_empty() {
@@ -197,7 +196,7 @@ fn share(mut bytes: &[u8], index: usize, workers: usize) -> Result<Share, String
         bytes = rest;
         let (asset_type, asset) = (TypeId((id >> 32) as u32), id as u32);
         let text = |error: bincode::Error| error.to_string();
-        let is_own = asset as usize % workers == index;
+        let is_own = place.owner(asset) == index;
         match kind {
             NAME if is_own => {
                 let key = std::str::from_utf8(contents).map_err(|error| error.to_string())?;

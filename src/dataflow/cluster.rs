@@ -4,6 +4,7 @@
 //! made by others; here they become timely's channels.
 
 use super::error::Error;
+use super::graph::Tick;
 use super::shared::Shared;
 use crate::base::link::{Lines, Link};
 use crate::model::Epoch;
@@ -28,6 +29,8 @@ pub struct Cluster {
     /// A connection to every other process, by number; `None` at the place of this one. Each of
     /// them starts an engine with the same number of workers on the other end.
     pub sockets: Vec<Option<TcpStream>>,
+    /// What the links over these connections share.
+    pub lines: Arc<Lines>,
     /// Is told how far the others are.
     pub heard: Heard,
 }
@@ -49,6 +52,7 @@ impl Place {
         Self { process: 0, processes: 1, workers }
     }
 
+    /// Whether there are no other processes.
     pub fn is_alone(self) -> bool {
         self.processes == 1
     }
@@ -56,6 +60,13 @@ impl Place {
     /// The first worker of this process.
     pub fn first(self) -> usize {
         self.process * self.workers
+    }
+
+    /// The worker that owns an asset. Its process does not depend on the number of workers, so
+    /// that what a process has saved of its assets is all that its workers need, however many.
+    pub fn owner(self, asset: u32) -> usize {
+        let (processes, workers) = (self.processes as u32, self.workers as u32);
+        (asset % processes * workers + asset / processes % workers) as usize
     }
 }
 
@@ -73,7 +84,7 @@ impl Cluster {
         shared: &Arc<Shared>,
     ) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>), Error> {
         let failed = |error: std::io::Error| Error::Start { reason: error.to_string() };
-        let lines = Lines::new(workers);
+        let lines = self.lines;
         shared.set_lines(Arc::clone(&lines));
         let failures = Arc::downgrade(shared);
         lines.on_lost(Box::new(move |process, reason| {
@@ -104,8 +115,8 @@ impl Cluster {
 }
 
 /// Lets ticks pass, of which every frame has one, and tells how far they are as soon as they come.
-pub fn hear(ticks: StreamVec<'_, u64, i64>, heard: Option<Heard>) -> StreamVec<'_, u64, i64> {
-    ticks.unary::<CapacityContainerBuilder<Vec<i64>>, _, _, _>(Pipeline, "Hear", |_, _| {
+pub fn hear(ticks: StreamVec<'_, u64, Tick>, heard: Option<Heard>) -> StreamVec<'_, u64, Tick> {
+    ticks.unary::<CapacityContainerBuilder<Vec<Tick>>, _, _, _>(Pipeline, "Hear", |_, _| {
         move |input, output| {
             input.for_each(|capability, ticks| {
                 if let Some(heard) = &heard {

@@ -58,13 +58,17 @@ impl Engine {
     /// every process has fed a later one: of the epochs of others the cluster's `heard` is told,
     /// so that a process with nothing to say says [`Frame::pass`]. Documents come from one process
     /// only. When a connection to another process breaks, the engine fails with [`Error::Peer`].
+    ///
+    /// All start from a state of the same epoch, each from what it has saved of it, or none does.
+    /// One of them asks for states, always the same, and all of them hand theirs out.
     pub fn start_among(
         workers: usize,
         frames: Receiver<Frame>,
         outputs: Sender<Output>,
+        checkpoints: Checkpoints,
         cluster: Cluster,
     ) -> Result<Self, Error> {
-        let given = (Checkpoints::default(), Some(cluster));
+        let given = (checkpoints, Some(cluster));
         Self::start_with(workers, frames, outputs, given, |_, _| ())
     }
 
@@ -72,7 +76,7 @@ impl Engine {
     /// asked for by [`Engine::marker`].
     ///
     /// The first frame has the epoch of the saved state and all documents that are current then,
-    /// and nothing else. What is said at that epoch was said before, in another process: the rows
+    /// where this process publishes them, and nothing else. What is said at that epoch was said before, in another process: the rows
     /// of documents, errors and fleets that follow from documents and state alone. The states must
     /// have been dealt to this number of workers.
     pub fn start_from(

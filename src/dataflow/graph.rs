@@ -11,6 +11,7 @@ use super::worker::Slice;
 use super::{assess, cluster, fleet, resolve};
 use crate::model::{Change, Document, Edit, Epoch, Page, Timestamp};
 use differential_dataflow::input::InputSession;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Concatenate;
@@ -22,8 +23,18 @@ use timely::worker::Worker;
 pub struct Inputs {
     open: Option<Open>,
     voice: Voice,
+    /// Whether this worker is the first of its process.
+    is_first: bool,
     shelf: Shelf,
-    saver: Saver,
+}
+
+/// The clock of a frame, for every worker.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    /// What it says.
+    pub at: i64,
+    /// Whether the state after this epoch is to be saved.
+    pub mark: bool,
 }
 
 /// Who is told of what every worker has to know.
@@ -40,7 +51,7 @@ enum Voice {
 struct Open {
     batches: InputHandle<u64, CapacityContainerBuilder<DeviceBatch>>,
     documents: InputSession<u64, Document, i64>,
-    ticks: InputHandle<u64, CapacityContainerBuilder<Vec<i64>>>,
+    ticks: InputHandle<u64, CapacityContainerBuilder<Vec<Tick>>>,
     refused: InputHandle<u64, CapacityContainerBuilder<Vec<Dated>>>,
     edits: InputHandle<u64, CapacityContainerBuilder<Vec<Edit>>>,
     pages: InputHandle<u64, CapacityContainerBuilder<Vec<Page>>>,
@@ -51,12 +62,12 @@ impl Inputs {
     pub fn feed(&mut self, slice: Slice) {
         let Some(open) = &mut self.open else { return };
         let epoch = slice.epoch.0;
-        if slice.mark {
-            self.saver.mark(slice.epoch);
-        }
         open.advance_to(epoch);
-        if self.voice != Voice::Other && slice.tick != Timestamp::MIN {
-            open.ticks.send(slice.tick.0);
+        if self.voice != Voice::Other && (slice.tick != Timestamp::MIN || slice.mark) {
+            open.ticks.send(Tick { at: slice.tick.0, mark: slice.mark });
+        }
+        if slice.mark && self.is_first {
+            open.refused.send((epoch, Change::Marked(slice.tick)));
         }
         if self.voice == Voice::All && !slice.documents.is_empty() {
             open.refused.send((epoch, Change::Published(slice.documents.clone())));
@@ -112,9 +123,10 @@ pub fn build(
         edits: InputHandle::new_with_builder(),
         pages: InputHandle::new_with_builder(),
     };
-    let told = (saver.clone(), measured);
+    let told = (saver, measured);
     let (texts, is_alone) = (Texts::default(), place.is_alone());
-    let voice = match place.first() == worker.index() {
+    let is_first = place.first() == worker.index();
+    let voice = match is_first {
         _ if is_alone => Voice::Own,
         true => Voice::All,
         false => Voice::Other,
@@ -136,7 +148,7 @@ pub fn build(
         }
         let asked = (ticks, edits, pages);
         let resolved = resolve::render(batches, catalog.news.clone(), texts.clone());
-        let assessed = assess::render(resolved.rows, catalog.news, asked, restored, told);
+        let assessed = assess::render(resolved.rows, catalog.news, asked, (place, restored), told);
         let documents = capture::dated(documents.inner, "Documents", Change::Documents);
         let unreadable = capture::dated(catalog.errors.inner, "Unreadable", Change::Errors);
 
@@ -154,5 +166,5 @@ pub fn build(
             false => parcels::capture(changes, texts, outlet, place),
         }
     });
-    (Inputs { open: Some(open), voice, shelf: Shelf::default(), saver }, probe)
+    (Inputs { open: Some(open), voice, is_first, shelf: Shelf::default() }, probe)
 }

@@ -40,7 +40,7 @@ mod tests;
 
 pub use asset::Held;
 pub use checkpoint::{Checkpoints, Marker, Piece, Saved};
-pub use cluster::{Cluster, Heard};
+pub use cluster::{Cluster, Heard, Place};
 pub use engine::{Engine, MAX_WORKERS};
 pub use error::Error;
 pub use feeder::{MAX_EPOCHS_IN_FLIGHT, MAX_POINTS_IN_FLIGHT};

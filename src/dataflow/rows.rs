@@ -1,5 +1,6 @@
 //! Batches and rows as timely containers: what a channel between workers carries, counted by row.
 
+use super::cluster::Place;
 use super::parcels::{each_text, own_words};
 use crate::model::{Batch, Rows, Symbol, TypeId, mask_words};
 use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
@@ -27,11 +28,8 @@ pub struct AssetRows {
     pub texts: Option<Arc<[u32]>>,
 }
 
-/// Sends each row to the worker that owns its asset: id modulo number of workers.
-pub struct ByAsset {
-    /// The number of workers.
-    pub peers: usize,
-}
+/// Sends each row to the worker that owns its asset.
+pub struct ByAsset(pub Place);
 
 impl Accountable for DeviceBatch {
     fn record_count(&self) -> i64 {
@@ -229,15 +227,16 @@ impl Distributor<AssetRows> for ByAsset {
     ) {
         let AssetRows { rows, texts } = std::mem::take(container);
         let Some(asset_type) = rows.asset_type else { return };
-        let mut parts = Vec::with_capacity(self.peers);
-        for _ in 0..self.peers {
+        let peers = pushers.len();
+        let mut parts = Vec::with_capacity(peers);
+        for _ in 0..peers {
             let mut part = Rows::new(asset_type, rows.slots);
-            part.words.reserve(rows.words.len() / self.peers);
-            part.quality.reserve(rows.quality.len() / self.peers);
+            part.words.reserve(rows.words.len() / peers);
+            part.quality.reserve(rows.quality.len() / peers);
             parts.push(part);
         }
         for i in 0..rows.len() {
-            parts[rows.assets[i] as usize % self.peers].push_row(&rows, i);
+            parts[self.0.owner(rows.assets[i])].push_row(&rows, i);
         }
         for (part, pusher) in parts.into_iter().zip(pushers) {
             if !part.is_empty() {
@@ -347,7 +346,7 @@ mod tests {
         let mut all = rows(2, 10);
         all.assets = (0..10).map(|i| i * i).collect();
         let mut all = AssetRows { rows: all, texts: None };
-        ByAsset { peers: 3 }.partition(&mut all, &5, &mut pushers);
+        ByAsset(Place::alone(3)).partition(&mut all, &5, &mut pushers);
         let mut count = 0;
         for (index, pusher) in pushers.iter().enumerate() {
             for part in &pusher.0 {

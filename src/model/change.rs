@@ -233,6 +233,8 @@ pub enum Change {
     /// The documents of a frame as they were published, deletions too, in their order. Told only
     /// where several processes run one graph: only so do those without them in their logs know.
     Published(Vec<Document>),
+    /// The state after this epoch is to be saved; the tick of its frame.
+    Marked(Timestamp),
     /// What was refused.
     DeadLetters(Vec<DeadLetter>),
     /// What became of messages whose points were not all new.

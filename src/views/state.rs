@@ -300,6 +300,7 @@ impl State {
             // Applied before, or the historian's.
             Change::Documents(_)
             | Change::Published(_)
+            | Change::Marked(_)
             | Change::Reset(..)
             | Change::Removed(_)
             | Change::Telemetry(_)

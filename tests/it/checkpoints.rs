@@ -150,12 +150,12 @@ impl Server {
         all
     }
 
-    async fn checkpoints(&self) -> Vec<Value> {
+    pub async fn checkpoints(&self) -> Vec<Value> {
         self.sql("SELECT * FROM millstream_checkpoints ORDER BY epoch").await
     }
 
     /// Waits until there is a checkpoint of a later epoch.
-    async fn until_checkpoint_after(&self, epoch: u64) {
+    pub async fn until_checkpoint_after(&self, epoch: u64) {
         eventually("a checkpoint", async || {
             let newest = self.checkpoints().await.last().cloned();
             newest.filter(|taken| taken["epoch"].as_u64() > Some(epoch)).map(drop)
@@ -165,20 +165,8 @@ impl Server {
 }
 
 impl Plant {
-    /// What was said at the last start: the epoch of the checkpoint, and the frames behind it.
-    fn replayed(&self) -> (u64, u64) {
-        let log = fs::read_to_string(self.path("server.log")).unwrap();
-        let line = log.lines().rfind(|line| line.contains("log replayed")).expect("a start");
-        let number = |name: &str| {
-            let (_, rest) = line.split_once(name).unwrap_or_else(|| panic!("no {name} in {line}"));
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().unwrap()
-        };
-        (number("checkpoint="), number("frames="))
-    }
-
     /// The files of a folder of the data directory with this end, sorted.
-    fn files(&self, folder: &str, end: &str) -> Vec<PathBuf> {
+    pub fn files(&self, folder: &str, end: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.data().join(folder)).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
         let mut files: Vec<PathBuf> =
@@ -214,7 +202,7 @@ async fn killed_at_random(seed: u64) {
         let mut server = plant.serve_with(&["--checkpoint-every", "100ms", "--workers", workers]);
         assert_same(&server.everything().await, &through.everything().await, &what);
         if round > 0 {
-            let (checkpoint, frames) = plant.replayed();
+            let Replayed { checkpoint, frames, .. } = plant.replayed();
             assert!(checkpoint > 0, "{what}: all of the log was replayed");
             println!("{what}: {frames} frames behind epoch {checkpoint}, {workers} workers");
         }
@@ -277,7 +265,7 @@ async fn a_damaged_checkpoint_gives_way_to_the_one_before_it() {
         fs::write(&newest, bytes).unwrap();
 
         let server = plant.serve();
-        let (checkpoint, frames) = plant.replayed();
+        let Replayed { checkpoint, frames, .. } = plant.replayed();
         assert_eq!(checkpoint, epochs[0], "{part}: the older one is used");
         assert!(frames >= 15, "{part}: only {frames} frames were replayed");
         assert_same(&server.everything().await, &through.everything().await, part);
@@ -297,12 +285,12 @@ async fn a_damaged_checkpoint_gives_way_to_the_one_before_it() {
         fs::write(path, "nothing").unwrap();
     }
     let server = plant.serve();
-    assert_eq!(plant.replayed().0, 0);
+    assert_eq!(plant.replayed().checkpoint, 0);
     assert_same(&server.everything().await, &through.everything().await, "from the log alone");
 }
 
 /// Elements that are refused, and kept with their bytes: 8 MB of log that changes no view but one.
-fn refused() -> String {
+pub fn refused() -> String {
     let element = json!({"deviceId": "VALVE-9", "metrics": {"TEMP": 1}, "why": "x".repeat(60_000)});
     format!("{element}\n").repeat(130)
 }
@@ -361,7 +349,7 @@ async fn the_log_is_cut_behind_the_older_checkpoint() {
     let rows = plant.run(&["sql", "SELECT count(*) AS n FROM asset_health"]).expect(0);
     assert!(rows.out.contains("| n"), "{}", rows.out);
     let mut server = plant.serve();
-    assert!(plant.replayed().0 > 0);
+    assert!(plant.replayed().checkpoint > 0);
     same(&server, "after the cut").await;
     let some: Vec<Sent> = (0..20).map(|_| traffic.next()).collect();
     server.send_all(&some).await;

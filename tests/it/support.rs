@@ -65,6 +65,17 @@ impl Finished {
     }
 }
 
+/// What was said of the log at a start.
+#[derive(Clone, Copy, Debug)]
+pub struct Replayed {
+    /// The epoch of the checkpoint; 0 when there was none.
+    pub checkpoint: u64,
+    /// Frames behind it.
+    pub frames: u64,
+    /// Rows in them.
+    pub rows: u64,
+}
+
 /// A plant on disk: `data` and `catalog` in a directory that goes with it.
 pub struct Plant {
     directory: TempDir,
@@ -155,6 +166,19 @@ impl Plant {
             panic!("no address in '{line}'; the log says\n{log}");
         };
         Server { child, url, log, client: Client::new() }
+    }
+
+    /// What was said at the last start.
+    pub fn replayed(&self) -> Replayed {
+        let log = fs::read_to_string(self.path("server.log")).expect("a log");
+        let line = log.lines().rfind(|line| line.contains("log replayed")).expect("a start");
+        let number = |name: &str| {
+            let (_, rest) = line.split_once(name).unwrap_or_else(|| panic!("no {name} in {line}"));
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().expect("a number")
+        };
+        let [checkpoint, frames, rows] = ["checkpoint=", "frames=", "rows="].map(number);
+        Replayed { checkpoint, frames, rows }
     }
 
     /// Runs a command on the data directory.

@@ -3,10 +3,11 @@
 use super::door::{Shared, listen};
 use super::hosts::Hosts;
 use super::keeper::Keep;
-use super::peer::{CONNECT_WITHIN, Peer, connect, hear, tune};
+use super::peer::{CONNECT_WITHIN, Peer, Ready, connect, hear, tune};
 use super::wire::{self, HELLO_BYTES, Hello, MAGIC, Purpose, Welcome};
+use crate::app::accord::{Standing, common};
 use crate::base::shutdown::Shutdown;
-use crate::dataflow;
+use crate::dataflow::{self, Place};
 use crate::model::Epoch;
 use anyhow::{Context, anyhow, bail};
 use std::net::{TcpListener, TcpStream};
@@ -38,6 +39,8 @@ pub struct Met {
     pub sockets: Vec<Option<TcpStream>>,
     /// The last epoch that is in any log: all frames from now on have later ones.
     pub newest: Epoch,
+    /// The checkpoints that all of them have, newest first.
+    pub common: Vec<Epoch>,
 }
 
 /// The meeting was given up, because it is time to stop.
@@ -89,9 +92,10 @@ impl Cluster {
         &self.hosts
     }
 
-    /// Worker threads of each process.
-    pub fn workers(&self) -> usize {
-        self.workers
+    /// Which workers are this process's.
+    pub fn place(&self) -> Place {
+        let (process, processes) = (self.hosts.process, self.hosts.processes());
+        Place { process, processes, workers: self.workers }
     }
 
     /// Whether this process gives the documents their ids.
@@ -119,8 +123,10 @@ impl Cluster {
     }
 
     /// Waits until all processes have links to each other. Fails with [`Stopped`], or when another
-    /// process refuses this one for what it was started with.
-    pub fn meet(&self, last: Epoch) -> anyhow::Result<Met> {
+    /// process refuses this one for what it was started with. Tells the others the last epoch in
+    /// the log, and which checkpoints there are.
+    pub fn meet(&self, last: Epoch, standing: Standing) -> anyhow::Result<Met> {
+        let ready = Ready { last, standing };
         let mut peers: Vec<Peer> = (0..self.hosts.processes()).map(|_| Peer::default()).collect();
         let mut told = String::new();
         loop {
@@ -137,12 +143,14 @@ impl Cluster {
             if missing.is_empty() {
                 let heard = others().filter_map(|number| peers[number].heard);
                 if heard.clone().count() + 1 == peers.len() && others().all(|n| peers[n].said) {
-                    let newest = heard.max().unwrap_or_default().max(last);
+                    let newest = heard.clone().map(|heard| heard.last).fold(last, Epoch::max);
+                    let standings = others().filter_map(|number| peers[number].heard.as_ref());
+                    let common = common(&standing, standings.map(|heard| &heard.standing));
                     self.say(String::new());
                     let sockets = peers.into_iter().map(|peer| peer.socket).collect();
-                    return Ok(Met { sockets, newest });
+                    return Ok(Met { sockets, newest, common });
                 }
-                peers.iter_mut().for_each(|peer| peer.say(last));
+                peers.iter_mut().for_each(|peer| peer.say(&ready));
             }
             let names = |list: Vec<usize>| {
                 let names =

@@ -1,6 +1,7 @@
 //! Another process: the connection to it, and what it says before that is a link.
 
 use super::wire::{MAGIC, WITHIN};
+use crate::app::accord::Standing;
 use crate::model::Epoch;
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -16,18 +17,28 @@ const SILENT: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::fro
 pub(super) struct Peer {
     pub socket: Option<TcpStream>,
     pub said: bool,
-    pub heard: Option<Epoch>,
+    pub heard: Option<Ready>,
     pub tried: Option<Instant>,
 }
 
-/// What each says to each when it has links to all: a magic word and the last epoch in its log.
-const READY: usize = 16;
+/// What each says to each when it has links to all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ready {
+    /// The last epoch in its log.
+    pub last: Epoch,
+    /// Its checkpoints.
+    pub standing: Standing,
+}
+
+/// A magic word, the last epoch and the checkpoints.
+const READY: usize = 16 + Standing::BYTES;
 
 impl Peer {
-    pub fn say(&mut self, last: Epoch) {
+    pub fn say(&mut self, ready: &Ready) {
         let Some(socket) = self.socket.as_mut().filter(|_| !self.said) else { return };
         let mut bytes = MAGIC.to_vec();
-        bytes.extend(last.0.to_le_bytes());
+        bytes.extend(ready.last.0.to_le_bytes());
+        bytes.extend(ready.standing.encode());
         match socket.write_all(&bytes) {
             Ok(()) => self.said = true,
             Err(_) => *self = Self::default(),
@@ -36,7 +47,7 @@ impl Peer {
 }
 
 /// What a process says when it has links to all; `None` when it has not said it yet.
-pub(super) fn hear(socket: &TcpStream) -> io::Result<Option<Epoch>> {
+pub(super) fn hear(socket: &TcpStream) -> io::Result<Option<Ready>> {
     let mut bytes = [0; READY];
     socket.set_nonblocking(true)?;
     let peeked = socket.peek(&mut bytes);
@@ -45,13 +56,14 @@ pub(super) fn hear(socket: &TcpStream) -> io::Result<Option<Epoch>> {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
         Ok(READY) => {
             io::Read::read_exact(&mut &*socket, &mut bytes)?;
-            let (magic, epoch) = bytes.split_at(MAGIC.len());
-            if magic != MAGIC {
-                return Err(io::ErrorKind::InvalidData.into());
+            let (head, standing) = bytes.split_at(16);
+            let (words, _) = head.as_chunks::<8>();
+            match Standing::decode(standing).filter(|_| words[0] == MAGIC) {
+                Some(standing) => {
+                    Ok(Some(Ready { last: Epoch(u64::from_le_bytes(words[1])), standing }))
+                }
+                None => Err(io::ErrorKind::InvalidData.into()),
             }
-            let mut word = [0; 8];
-            word.copy_from_slice(epoch);
-            Ok(Some(Epoch(u64::from_le_bytes(word))))
         }
         Ok(_) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::app::accord::Standing;
 use crate::base::shutdown::Shutdown;
 use crate::ingest::commit::CommitError;
 use crate::model::{Epoch, Kind, NewDocument};
@@ -20,7 +21,10 @@ fn member(process: usize, addresses: &[String], workers: usize) -> Arc<Cluster> 
 
 fn meeting(cluster: &Arc<Cluster>, last: u64) -> thread::JoinHandle<anyhow::Result<Met>> {
     let cluster = Arc::clone(cluster);
-    thread::spawn(move || cluster.meet(Epoch(last)))
+    // One that all have, and one that only this process has.
+    let kept = [Epoch(last), Epoch(5), Epoch(0)];
+    let standing = Standing { kept, ..Standing::default() };
+    thread::spawn(move || cluster.meet(Epoch(last), standing))
 }
 
 #[test]
@@ -43,6 +47,7 @@ fn all_meet_and_know_the_newest_epoch_also_when_one_comes_again() {
     let mut all = [first, middle, last];
     for (process, met) in all.iter().enumerate() {
         assert_eq!(met.newest, Epoch(90));
+        assert_eq!(met.common, [Epoch(5)]);
         let missing: Vec<usize> = (0..3).filter(|i| met.sockets[*i].is_none()).collect();
         assert_eq!(missing, [process]);
     }

@@ -1,19 +1,23 @@
 //! What goes over a connection: pieces of the dataflow's messages, and beats between them, which say
-//! that somebody is there.
+//! that somebody is there, and what he has to say beside the dataflow.
 //!
-//! Four bytes in front of each piece say how long it is; a beat is a piece of no length.
+//! Four bytes in front of each say how long it is, and whether it is a beat.
 
 use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A connection over which nothing has come for so long is broken.
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// How often each end says that it is there.
 const BEAT: Duration = Duration::from_secs(1);
-/// Bytes in front of a piece.
+/// Bytes in front of a piece and of a beat.
 const HEAD: usize = 4;
+/// In the head of a beat.
+const IS_BEAT: u32 = 1 << 31;
+/// The most bytes that a beat has.
+const WORDS: u32 = 4 << 10;
 /// Bytes that are read ahead.
 const READ_AHEAD: usize = 1 << 16;
 
@@ -27,11 +31,19 @@ pub(super) struct Inward {
     rest: usize,
 }
 
-/// Wakes those who beat, at the end.
+/// What those who beat say.
 #[derive(Default)]
-pub(super) struct Bell {
-    over: Mutex<bool>,
-    rung: Condvar,
+pub(super) struct Voice {
+    spoken: Mutex<Spoken>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Spoken {
+    words: Arc<[u8]>,
+    /// How often they have changed.
+    count: u64,
+    over: bool,
 }
 
 impl Outward {
@@ -42,7 +54,12 @@ impl Outward {
     /// Writes a piece of some bytes, and says of how many.
     pub fn put(&self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(i32::MAX as usize);
-        let (head, bytes) = ((count as u32).to_le_bytes(), &bytes[..count]);
+        self.write(count as u32, &bytes[..count])?;
+        Ok(count)
+    }
+
+    fn write(&self, head: u32, bytes: &[u8]) -> io::Result<()> {
+        let head = head.to_le_bytes();
         let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let both = [IoSlice::new(&head), IoSlice::new(bytes)];
         let done = loop {
@@ -52,16 +69,23 @@ impl Outward {
             }
         };
         stream.write_all(&head[done.min(HEAD)..])?;
-        stream.write_all(&bytes[done.saturating_sub(HEAD)..])?;
-        Ok(count)
+        stream.write_all(&bytes[done.saturating_sub(HEAD)..])
     }
 
-    /// Beats on a thread of its own until the connection breaks or the bell is rung. A connection
-    /// that takes nothing holds up nobody else.
-    pub fn beat(self: &Arc<Self>, peer: usize, bell: &Arc<Bell>) -> io::Result<()> {
-        let (outward, bell) = (Arc::clone(self), Arc::clone(bell));
+    /// Beats on a thread of its own until the connection breaks or nobody speaks any more. A
+    /// connection that takes nothing holds up nobody else.
+    pub fn beat(self: &Arc<Self>, peer: usize, voice: &Arc<Voice>) -> io::Result<()> {
+        let (outward, voice) = (Arc::clone(self), Arc::clone(voice));
         let thread = std::thread::Builder::new().name(format!("cluster-beat-{peer}"));
-        thread.spawn(move || while outward.put(&[]).is_ok() && !bell.is_over() {})?;
+        thread.spawn(move || {
+            let mut said = None;
+            while let Some((words, count)) = voice.next(said) {
+                said = Some(count);
+                if outward.write(IS_BEAT | words.len() as u32, &words).is_err() {
+                    return;
+                }
+            }
+        })?;
         Ok(())
     }
 }
@@ -73,11 +97,11 @@ impl Inward {
         Ok(Self { stream: BufReader::with_capacity(READ_AHEAD, stream), rest: 0 })
     }
 
-    /// Reads some bytes of a piece; 0 at the end of the connection.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads some bytes of a piece; 0 at the end of the connection. Beats before it are heard.
+    pub fn read(&mut self, buffer: &mut [u8], mut hear: impl FnMut(&[u8])) -> io::Result<usize> {
         loop {
             let read = match self.rest {
-                0 => self.head().map(|()| None),
+                0 => self.head(&mut hear).map(|()| None),
                 rest => {
                     let most = rest.min(buffer.len());
                     self.stream.read(&mut buffer[..most]).map(Some)
@@ -101,10 +125,23 @@ impl Inward {
         }
     }
 
-    fn head(&mut self) -> io::Result<()> {
+    /// Reads the head of the next piece, or a beat.
+    fn head(&mut self, hear: &mut impl FnMut(&[u8])) -> io::Result<()> {
         let mut head = [0; HEAD];
         self.stream.read_exact(&mut head)?;
-        self.rest = u32::from_le_bytes(head) as usize;
+        let head = u32::from_le_bytes(head);
+        let length = head & !IS_BEAT;
+        if head == length {
+            self.rest = length as usize;
+            return Ok(());
+        }
+        if length > WORDS {
+            let text = format!("a beat of {length} bytes, the limit is {WORDS}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let mut words = vec![0; length as usize];
+        self.stream.read_exact(&mut words)?;
+        hear(&words);
         Ok(())
     }
 }
@@ -113,17 +150,31 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-impl Bell {
-    /// Nobody beats any more.
-    pub fn ring(&self) {
-        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.rung.notify_all();
+impl Voice {
+    /// These words are said at once, and with every beat from now on.
+    pub fn say(&self, words: &[u8]) {
+        let mut spoken = self.lock();
+        (spoken.words, spoken.count) = (words.into(), spoken.count + 1);
+        self.changed.notify_all();
     }
 
-    /// Waits for the next beat, or for the end.
-    fn is_over(&self) -> bool {
-        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.rung.wait_timeout_while(over, BEAT, |over| !*over);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+    /// Nobody speaks any more.
+    pub fn end(&self) {
+        self.lock().over = true;
+        self.changed.notify_all();
+    }
+
+    /// The words of the next beat, when it is time for it, and how often they have changed; the
+    /// first beat comes at once. `None` at the end.
+    fn next(&self, said: Option<u64>) -> Option<(Arc<[u8]>, u64)> {
+        let spoken = self.lock();
+        let waits = |spoken: &mut Spoken| !spoken.over && said == Some(spoken.count);
+        let waited = self.changed.wait_timeout_while(spoken, BEAT, waits);
+        let (spoken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!spoken.over).then(|| (Arc::clone(&spoken.words), spoken.count))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Spoken> {
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,8 @@
 //! up the rest of the message that was cut off.
 //!
 //! A process may stop, or a network swallow everything, with nothing that breaks. So each end beats
-//! once a second, and what is silent for [`SILENCE`] is broken.
+//! once a second, and what is silent for [`SILENCE`] is broken. A beat carries the newest words that
+//! one end has for the other beside the dataflow.
 
 mod ends;
 mod place;
@@ -15,7 +16,7 @@ mod tests;
 
 pub use ends::SILENCE;
 
-use ends::{Bell, Inward, Outward};
+use ends::{Inward, Outward, Voice};
 use place::Place;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -24,12 +25,16 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 /// What is done when a connection breaks: the number of the process, and why.
 pub type OnLost = Box<dyn Fn(usize, &str) + Send + Sync>;
 
+/// What is done when another process has said something, maybe again: its number, and the words.
+pub type OnWords = Box<dyn Fn(usize, &[u8]) + Send + Sync>;
+
 /// What all links of an engine share.
 #[derive(Default)]
 pub struct Lines {
     sockets: Mutex<Vec<TcpStream>>,
     on_lost: OnceLock<OnLost>,
-    bell: Arc<Bell>,
+    on_words: OnceLock<OnWords>,
+    voice: Arc<Voice>,
     /// Readers that still look at messages.
     readers: Mutex<usize>,
     left: Condvar,
@@ -61,17 +66,28 @@ impl Lines {
         let _ = self.on_lost.set(on_lost);
     }
 
+    /// Says what is done with what other processes say, once, before anything is read.
+    pub fn on_words(&self, on_words: OnWords) {
+        let _ = self.on_words.set(on_words);
+    }
+
+    /// Tells all other processes something, at most 4 KiB; it takes the place of what was said
+    /// before, which not everybody has heard.
+    pub fn say(&self, words: &[u8]) {
+        self.voice.say(words);
+    }
+
     /// A link over this connection to a process, which beats from now on.
     pub fn link(self: &Arc<Self>, peer: usize, stream: TcpStream) -> io::Result<Link> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).push(stream.try_clone()?);
         let outward = Arc::new(Outward::new(stream.try_clone()?));
-        outward.beat(peer, &self.bell)?;
+        outward.beat(peer, &self.voice)?;
         Link::new(stream, outward, peer, Arc::clone(self))
     }
 
     /// Breaks every connection.
     pub fn close(&self) {
-        self.bell.ring();
+        self.voice.end();
         for socket in self.sockets.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // It may be broken already.
             let _ = socket.shutdown(Shutdown::Both);
@@ -91,6 +107,12 @@ impl Lines {
         }
     }
 
+    fn hear(&self, peer: usize, words: &[u8]) {
+        if let Some(on_words) = self.on_words.get() {
+            on_words(peer, words);
+        }
+    }
+
     fn wait_for_readers(&self) {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         while *readers > 0 {
@@ -101,7 +123,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        self.bell.ring();
+        self.voice.end();
     }
 }
 
@@ -136,7 +158,8 @@ impl Link {
 impl Read for Link {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.made_up.is_none() {
-            let why = match self.inward.read(buffer) {
+            let hear = |words: &[u8]| self.lines.hear(self.peer, words);
+            let why = match self.inward.read(buffer, hear) {
                 Ok(0) | Err(_) if self.place.over => return Ok(0),
                 Ok(0) => "it has closed the connection".to_owned(),
                 Ok(count) => {

@@ -33,12 +33,14 @@ fn a_stream_that_is_cut_anywhere_ends_with_the_last_message() {
     let whole = [message(5), message(300)].concat();
     // What goes over the connection, and how much of the messages is in so many bytes of it.
     let (mut raw, mut inside) = (Vec::new(), vec![0]);
-    for piece in whole.chunks(100).flat_map(|piece| [piece, &[]]) {
-        let head = (piece.len() as u32).to_le_bytes();
+    for piece in whole.chunks(100) {
+        let beat = b"words";
+        raw.extend((1_u32 << 31 | beat.len() as u32).to_le_bytes().iter().chain(beat));
+        raw.extend((piece.len() as u32).to_le_bytes());
+        inside.resize(raw.len() + 1, inside[inside.len() - 1]);
         let before = inside[raw.len()];
-        inside.extend(head.map(|_| before));
         inside.extend((1..=piece.len()).map(|count| before + count));
-        raw.extend(head.iter().chain(piece));
+        raw.extend(piece);
     }
     assert_eq!(inside[raw.len()], whole.len());
     for cut in 0..=raw.len() {
@@ -64,9 +66,12 @@ fn a_stream_that_is_cut_anywhere_ends_with_the_last_message() {
 }
 
 #[test]
-fn what_is_written_comes_out_without_the_beats() {
+fn what_is_written_comes_out_and_what_is_said_is_heard() {
     let (sender, receiver) = ends();
     let (near, far) = (Lines::new(0), Lines::new(0));
+    let heard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let to_heard = Arc::clone(&heard);
+    far.on_words(Box::new(move |_, words| to_heard.lock().unwrap().push(words.into())));
     let mut near_link = near.link(1, sender).unwrap();
     let mut far_link = far.link(0, receiver).unwrap();
     let last = message(0);
@@ -75,7 +80,11 @@ fn what_is_written_comes_out_without_the_beats() {
     let writer = std::thread::spawn(move || {
         for piece in bytes.chunks(70_000) {
             near_link.write_all(piece).unwrap();
-            near_link.outward.put(&[]).unwrap();
+            near.say(&[piece[0], 1, 2]);
+        }
+        near.say(&[9]);
+        while heard.lock().unwrap().last() != Some(&vec![9]) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         near_link.shutdown(Shutdown::Write);
     });

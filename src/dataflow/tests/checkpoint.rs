@@ -92,7 +92,7 @@ fn a_saved_state_goes_on_with_any_number_of_workers() {
         let cut = 30 + seed as usize % 30;
         let (whole, state) = run(before, None, &frames, Some(cut));
         let epoch = frames[cut].epoch;
-        let saved = Saved::read(epoch, &state, after).unwrap();
+        let saved = Saved::read(epoch, &state, Place::alone(after)).unwrap();
         let mut rest = vec![first(&frames[..=cut])];
         rest.extend_from_slice(&frames[cut + 1..]);
         let (found, _) = run(after, Some(saved), &rest, None);
@@ -112,7 +112,7 @@ fn a_saved_state_goes_on_with_any_number_of_workers() {
 #[test]
 fn damaged_states_are_refused() {
     let (_, state) = run(2, None, &frames(9, 40), Some(39));
-    let read = |bytes: &[u8]| Saved::read(Epoch(1), bytes, 2).map(drop);
+    let read = |bytes: &[u8]| Saved::read(Epoch(1), bytes, Place::alone(2)).map(drop);
     read(&state).unwrap();
     for length in [1, 23, 24, 25, state.len() / 2, state.len() - 1] {
         // A border between records is none that can be told.
@@ -122,7 +122,7 @@ fn damaged_states_are_refused() {
     let mut other = state.clone();
     other[0] = 9;
     assert!(matches!(read(&other), Err(Error::Saved { .. })));
-    let saved = Saved::read(Epoch(1), &state, 2).unwrap();
+    let saved = Saved::read(Epoch(1), &state, Place::alone(2)).unwrap();
     let (outputs, _) = crossbeam_channel::unbounded();
     let checkpoints = Checkpoints { from: Some(saved), pieces: None };
     let started = Engine::start_from(3, crossbeam_channel::never(), outputs, checkpoints);
