@@ -2,7 +2,7 @@
 
 use super::accord::{Accord, Standing};
 use super::checkpoint::{self, Checkpoints, Hold, Taker};
-use super::cluster::{Cluster, Heard, Member, Met, check_alone};
+use super::cluster::{Cluster, Heard, Member, Met, OwnLog, check_alone};
 use super::directory::Devices;
 use super::hub::{self, Feeds, Follows, Saver};
 use super::limits;
@@ -244,9 +244,16 @@ impl Runtime {
         let checkpoint = checkpoint.unwrap_or_default();
         info!(%epoch, %checkpoint, frames = replayed, rows, "log replayed");
 
-        let all_frames: query::Frames = {
-            let (fs, directory) = (Arc::clone(&fs), log_directory.clone());
-            Arc::new(move || log::read(&fs, &directory, Epoch(0)))
+        let own = OwnLog { fs: Arc::clone(&fs), directory: log_directory.clone() };
+        let all_frames: query::Frames = match cluster.map(Arc::clone) {
+            Some(cluster) => {
+                cluster.lend(Some(own.clone()));
+                Arc::new(move |up_to| cluster.frames(&own, up_to))
+            }
+            None => Arc::new(move |up_to| {
+                let frames = own.read(Epoch(0), up_to).map_err(|error| error.to_string())?;
+                Ok(Box::new(frames.map(|frame| frame.map_err(|error| error.to_string()))))
+            }),
         };
         let database = settings.database.clone().map(|database| {
             let sources = timescale::Sources {
@@ -413,7 +420,8 @@ impl Runtime {
         self.query.verify(documents).await
     }
 
-    /// Recounts from the log that every accepted point is in telemetry exactly once.
+    /// Recounts from the log, in a cluster from all logs, that every accepted point is in telemetry
+    /// exactly once.
     ///
     /// What came late and waits for archived points is waited for.
     pub async fn conservation(&self) -> Result<query::Conservation, query::Error> {
@@ -439,11 +447,6 @@ impl Runtime {
         self.paging.count()
     }
 
-    /// Whether other processes run the same dataflow.
-    pub fn is_in_cluster(&self) -> bool {
-        self.cluster.is_some()
-    }
-
     /// Keeps the log from being cut before what somebody still needs of it.
     pub fn hold_log(&self, hold: Hold) {
         if let Some(checkpoints) = &self.checkpoints {
@@ -464,6 +467,7 @@ impl Runtime {
         self.shutdown.trigger();
         if let Some(cluster) = &self.cluster {
             cluster.keep(None);
+            cluster.lend(None);
         }
         // An engine that has failed is told of below.
         let committed = self.committer.durable_epoch();

@@ -9,6 +9,7 @@ use super::segment::Segment;
 use crate::base::fs::Fs;
 use crate::model::Epoch;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tracing::info;
 
 const MAGIC: [u8; 4] = *b"MSBG";
@@ -27,6 +28,11 @@ pub(super) fn read(fs: &dyn Fs, dir: &Path) -> Result<Epoch, Error> {
             Err(Error::Corrupt { path: path(dir), offset: 0, what })
         }
     }
+}
+
+/// The epoch from which on every frame of a log must be there; 0 when it was never cut.
+pub fn begin(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Epoch, Error> {
+    read(&**fs, dir)
 }
 
 /// Says durably that the log begins at an epoch.

@@ -12,6 +12,7 @@
 mod error;
 mod format;
 mod payload;
+mod pack;
 mod edits;
 mod segment;
 mod cursor;
@@ -26,7 +27,9 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+pub use cut::begin;
 pub use error::Error;
+pub use pack::{pack, unpack};
 pub use reader::{Reader, read};
 pub use recovery::{Loss, Recovery};
 pub use writer::{BYTES, FRAMES, Log, Options, SEGMENTS};

@@ -2,7 +2,7 @@
 
 use super::cursor::{Cursor, Step};
 use super::error::Error;
-use super::format::{Flaw, FrameHeader, SEGMENT_HEADER};
+use super::format::{Flaw, SEGMENT_HEADER};
 use super::payload;
 use super::segment::{self, Segment};
 use crate::base::fs::Fs;
@@ -88,7 +88,7 @@ impl Reader {
             return self.at_end(Some(flaw));
         }
         match payload::decode(buffer.into()) {
-            Ok(content) => Ok(Found::Frame(frame(&header, content))),
+            Ok(content) => Ok(Found::Frame(content.frame(header.epoch, header.tick))),
             Err(what) => Err(Error::Corrupt { path: cursor.path.clone(), offset, what }),
         }
     }
@@ -166,18 +166,6 @@ impl Iterator for Reader {
             }
         }
         None
-    }
-}
-
-fn frame(header: &FrameHeader, content: payload::Content) -> Frame {
-    Frame {
-        epoch: header.epoch,
-        tick: header.tick,
-        documents: content.documents,
-        batches: content.batches,
-        dead_letters: content.dead_letters,
-        edits: content.edits,
-        pages: content.pages,
     }
 }
 

@@ -27,7 +27,7 @@ mod conservation;
 mod tests;
 
 pub use answer::Answer;
-pub use conservation::{Conservation, Frames};
+pub use conservation::{Conservation, Frames, FramesRead};
 pub use error::{Error, Kind};
 pub use front::Query;
 pub use limits::Limits;

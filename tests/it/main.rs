@@ -14,6 +14,7 @@ mod restart;
 mod checkpoints;
 mod ledger;
 mod kills;
+mod processes;
 mod cluster;
 mod disk_full;
 mod memory;

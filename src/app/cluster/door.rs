@@ -1,5 +1,6 @@
 //! The door of a process: who comes says who he is and what for.
 
+use super::frames::{self, OwnLog};
 use super::keeper::{self, Keep};
 use super::peer::tune;
 use super::wire::{self, HELLO_BYTES, Hello, MAGIC, Purpose, WITHIN, Welcome};
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     pub arrived: Mutex<Vec<Option<TcpStream>>>,
     /// Publishes documents, while there is an engine.
     pub keeper: Mutex<Option<Keep>>,
+    /// The log, while others may read it.
+    pub log: Mutex<Option<OwnLog>>,
     pub waits_for: Mutex<String>,
     pub conversations: AtomicUsize,
     pub closing: AtomicBool,
@@ -77,6 +80,7 @@ fn talk(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
             Ok(())
         }
         Purpose::Documents => keeper::answer(&mut socket, shared),
+        Purpose::Frames => frames::answer(&mut socket, shared),
     }
 }
 
@@ -94,7 +98,10 @@ impl Shared {
             let (its, ours) = (hello.processes, own.processes);
             return Err(format!("it was started with --processes {its}, the others with {ours}"));
         }
-        if hello.process <= own.process || hello.process >= own.processes {
+        // Links come from those after this one only.
+        let is_link = matches!(hello.purpose, Purpose::Link { .. });
+        let is_before = is_link && hello.process < own.process;
+        if hello.process == own.process || is_before || hello.process >= own.processes {
             return Err(format!("--process {} is another one's number", hello.process));
         }
         match (hello.purpose, own.purpose) {

@@ -6,6 +6,8 @@ use super::peer::connect;
 use super::wire::{self, DOCUMENTS_BYTES, HELLO_BYTES, Publish, Published, Purpose, Welcome};
 use crate::ingest::commit::{CommitError, Refusal};
 use crate::model::{Epoch, NewDocument};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io;
 use std::net::TcpStream;
 use std::sync::{Arc, PoisonError};
@@ -22,7 +24,7 @@ impl Cluster {
             let text = format!("process 0 ({address}), which keeps the catalog: {why}");
             CommitError::Away(text.into())
         };
-        match self.ask(address, Publish { documents }) {
+        match self.ask(0, Purpose::Documents, &Publish { documents }, DOCUMENTS_BYTES) {
             Ok(Published::Committed(epoch)) => Ok(Epoch(epoch)),
             Ok(Published::Refused(list)) => {
                 let refusal = |(index, kind, key, problem)| Refusal { index, kind, key, problem };
@@ -33,13 +35,20 @@ impl Cluster {
         }
     }
 
-    fn ask(&self, address: &str, publish: Publish) -> io::Result<Published> {
-        let mut socket = connect(address)?;
-        wire::send(&mut socket, &self.hello(Purpose::Documents))?;
+    /// Asks a process something over a connection of its own; its answer has at most so many bytes.
+    pub(super) fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        process: usize,
+        purpose: Purpose,
+        question: &Q,
+        limit: usize,
+    ) -> io::Result<A> {
+        let mut socket = connect(&self.hosts().addresses[process])?;
+        wire::send(&mut socket, &self.hello(purpose))?;
         let welcome: Welcome = wire::receive(&mut socket, HELLO_BYTES)?;
         welcome.map_err(io::Error::other)?;
-        wire::send(&mut socket, &publish)?;
-        wire::receive(&mut socket, DOCUMENTS_BYTES)
+        wire::send(&mut socket, question)?;
+        wire::receive(&mut socket, limit)
     }
 }
 

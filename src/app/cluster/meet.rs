@@ -72,6 +72,7 @@ impl Cluster {
             hello,
             arrived: Mutex::new((0..hosts.processes()).map(|_| None).collect()),
             keeper: Mutex::default(),
+            log: Mutex::default(),
             waits_for: Mutex::default(),
             conversations: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -116,6 +117,10 @@ impl Cluster {
     /// Says who publishes documents that other processes send, or that nobody does.
     pub fn keep(&self, keeper: Option<Keep>) {
         *self.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(super) fn hello(&self, purpose: Purpose) -> Hello {

@@ -2,7 +2,8 @@
 //! keep the catalog have documents published.
 //!
 //! Every process listens at its own address of the hosts file, and connects to those before it. A
-//! connection says first who comes and what for: a link for the dataflow, or documents for process 0.
+//! connection says first who comes and what for: a link for the dataflow, documents for process 0, or
+//! a look into the log.
 //! Nobody is authenticated: whoever reaches these addresses belongs to the cluster.
 
 mod hosts;
@@ -11,11 +12,13 @@ mod peer;
 mod door;
 mod meet;
 mod keeper;
+mod frames;
 mod marker;
 mod heard;
 #[cfg(test)]
 mod tests;
 
+pub use frames::OwnLog;
 pub use heard::Heard;
 pub use hosts::Hosts;
 pub use marker::{Member, check_alone};

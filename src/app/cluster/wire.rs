@@ -15,6 +15,8 @@ pub enum Purpose {
     Link { workers: usize },
     /// Documents to be published.
     Documents,
+    /// Frames of the log.
+    Frames,
 }
 
 /// The first words of whoever connects.
@@ -47,12 +49,37 @@ pub enum Published {
     Away(String),
 }
 
+/// Which frames of a log are wanted: from an epoch to another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Want {
+    pub from: u64,
+    pub up_to: u64,
+}
+
+/// Some of the frames that are wanted, from the first on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    pub frames: Vec<Packed>,
+    pub is_last: bool,
+}
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Packed {
+    pub epoch: u64,
+    pub tick: i64,
+    #[serde(with = "crate::base::serial::bytes")]
+    pub content: Vec<u8>,
+}
+
 /// What every first word begins with.
 pub const MAGIC: [u8; 8] = *b"mill-1\r\n";
 /// The most bytes of a [`Hello`] and a [`Welcome`].
 pub const HELLO_BYTES: usize = 4 << 10;
 /// The most bytes of documents, and of what became of them.
 pub const DOCUMENTS_BYTES: usize = 64 << 20;
+/// The most bytes of a chunk of frames: one is as large as a frame may be.
+pub const FRAMES_BYTES: usize = 80 << 20;
 /// How long a step of such a conversation may take.
 pub const WITHIN: Duration = Duration::from_secs(5);
 

@@ -6,7 +6,7 @@ mod faults;
 mod model;
 mod round_trip;
 
-use super::{Error, Log, Options, Recovery, read};
+use super::{Error, Log, Options, Recovery, pack, read, unpack};
 use crate::base::fs::{Fs, MemFs};
 use crate::model::{
     Action, Batch, Corrected, DataType, DeadLetter, Document, Edit, Epoch, Frame, Kind, Page,

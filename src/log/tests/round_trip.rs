@@ -19,6 +19,20 @@ fn random_frames_come_back_as_they_were() {
 }
 
 #[test]
+fn frames_that_are_packed_come_out_as_they_were() {
+    for seed in 0..60 {
+        for frame in Random(seed).frames(12) {
+            let content = pack(&frame).unwrap();
+            assert_eq!(unpack(frame.epoch, frame.tick, &content).unwrap(), frame, "seed {seed}");
+            if let Some(cut) = content.len().checked_sub(1) {
+                let cut = unpack(frame.epoch, frame.tick, &content[..cut]);
+                assert_ne!(cut.ok(), Some(frame), "seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
 fn deletions_and_empty_bodies_differ() {
     let frame = |body: Option<&str>| Frame {
         documents: vec![Document { body: body.map(Arc::from), ..Random(1).document() }],

@@ -1,6 +1,6 @@
 //! Recounts that nothing got lost between the log and `telemetry`.
 //!
-//! It reads the log, finds by the documents in it which keys each accepted point has to have in
+//! It reads the log, in a cluster those of all processes, finds by the documents in it which keys each accepted point has to have in
 //! telemetry, and looks each of them up there. It shares the catalog and the units with the
 //! dataflow, and nothing else: neither its counters nor its state are asked.
 //!
@@ -11,6 +11,6 @@ mod routes;
 mod recount;
 mod report;
 
-pub use recount::Frames;
 pub(super) use recount::recount;
+pub use recount::{Frames, FramesRead};
 pub use report::Conservation;

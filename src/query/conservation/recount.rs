@@ -6,7 +6,6 @@
 use super::report::Conservation;
 use super::routes::{Feed, Routes};
 use crate::historian::Telemetry;
-use crate::log;
 use crate::model::{Action, Batch, Corrected, Edit, Epoch, Frame, Timestamp, Value};
 use crate::query::error::Error;
 use crate::query::limits::Limits;
@@ -30,8 +29,13 @@ const EXAMPLES: usize = 10;
 /// The view of dead letters holds at most so many, and so many bytes of them.
 const LETTERS: (u64, u64) = (100_000, 256 << 20);
 
-/// Opens the log for reading from its beginning; each call gives a new reader.
-pub type Frames = Arc<dyn Fn() -> Result<log::Reader, log::Error> + Send + Sync>;
+/// Opens the log, or the logs of all processes, for reading from the beginning to an epoch; each
+/// call gives a new reader. The error says why that cannot be.
+pub type Frames = Arc<Open>;
+type Open = dyn Fn(Epoch) -> Result<FramesRead, String> + Send + Sync;
+
+/// Frames in the order of their epochs.
+pub type FramesRead = Box<dyn Iterator<Item = Result<Frame, String>>>;
 
 /// What the log says of a key.
 #[derive(Default)]
@@ -123,7 +127,7 @@ impl Part {
     fn read(
         (number, of): (u128, u128),
         edited: Arc<Edited>,
-        frames: &dyn Fn() -> Result<log::Reader, log::Error>,
+        frames: &Open,
         up_to: Epoch,
     ) -> Result<Self, String> {
         let (keys, times, first) = (HashMap::new(), HashMap::new(), None);
@@ -131,8 +135,8 @@ impl Part {
         let mut part = Self { number, of, keys, edited, times, first, report };
         let mut routes = Routes::default();
         let mut letters = (0, 0);
-        for frame in frames().map_err(|e| e.to_string())?.up_to(up_to) {
-            let frame = frame.map_err(|e| e.to_string())?;
+        for frame in frames(up_to)? {
+            let frame = frame?;
             part.first.get_or_insert(frame.epoch);
             part.take(&frame, &mut routes, &mut letters)?;
         }
@@ -287,14 +291,10 @@ impl Part {
 }
 
 /// Names keys by reading the log once more.
-fn names(
-    mut keys: HashSet<u128>,
-    frames: &dyn Fn() -> Result<log::Reader, log::Error>,
-    up_to: Epoch,
-) -> Result<Vec<String>, String> {
+fn names(mut keys: HashSet<u128>, frames: &Open, up_to: Epoch) -> Result<Vec<String>, String> {
     let (mut routes, mut names) = (Routes::default(), Vec::new());
-    for frame in frames().map_err(|e| e.to_string())?.up_to(up_to) {
-        let frame = frame.map_err(|e| e.to_string())?;
+    for frame in frames(up_to)? {
+        let frame = frame?;
         routes.learn(&frame.documents)?;
         for batch in &frame.batches {
             routes.points(batch, |row, _, feeds| {
@@ -312,14 +312,10 @@ fn names(
 
 impl Edited {
     /// Finds in the log of which series points were deleted.
-    fn find(
-        refused: HashSet<String>,
-        frames: &dyn Fn() -> Result<log::Reader, log::Error>,
-        up_to: Epoch,
-    ) -> Result<Self, String> {
+    fn find(refused: HashSet<String>, frames: &Open, up_to: Epoch) -> Result<Self, String> {
         let mut found = Self { refused, series: HashSet::new() };
-        for frame in frames().map_err(|e| e.to_string())?.up_to(up_to) {
-            for edit in frame.map_err(|e| e.to_string())?.edits {
+        for frame in frames(up_to)? {
+            for edit in frame?.edits {
                 if let Action::Delete { metrics, .. } = &edit.action
                     && !found.refused.contains(&*edit.id)
                 {
