@@ -23,7 +23,7 @@ use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine, Place};
 use crate::historian::Historian;
-use crate::historian::timescale::{self, Timescale};
+use crate::historian::timescale::{self, Follow, Timescale};
 use crate::ingest::commit::{Committer, Limits, Submission, Turn};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
@@ -57,7 +57,8 @@ pub struct Settings {
     pub unknown_devices: UnknownDevices,
     /// Whether the wall clock ticks. Off in a replay, which brings the recording's time.
     pub live: bool,
-    /// The database that gets the history too.
+    /// The database that gets the history too. In a cluster the process that keeps the catalog
+    /// writes points and events, and each its own dead letters.
     pub database: Option<timescale::Settings>,
     /// How long after a checkpoint the next one is taken when anything is new; `None` takes none,
     /// not at the end either. What is there is started from all the same. In a cluster that of the
@@ -262,7 +263,7 @@ impl Runtime {
                 log: log_directory,
                 recovered: recovered.epoch,
                 historian: Arc::clone(&historian),
-                events: Box::new(Events(views.clone())),
+                events: keeps_catalog.then(|| Box::new(Events(views.clone())) as Box<dyn Follow>),
             };
             Timescale::start(database, sources).map(Arc::new)
         });

@@ -39,8 +39,8 @@ pub async fn run(
     let (process, processes) = (hosts.process, hosts.processes());
     let cluster = Arc::new(Cluster::listen(hosts, settings.workers, stop.clone())?);
     settings.cluster = Some(Arc::clone(&cluster));
-    if process > 0 && settings.database.take().is_some() {
-        info!("process 0 writes to the database");
+    if process > 0 && settings.database.is_some() {
+        info!("dead letters of this process go to the database; process 0 writes all else");
     }
     let data = settings.data.clone();
     std::fs::create_dir_all(&data)?;

@@ -5,6 +5,7 @@ use crate::checkpoints::refused;
 use crate::ledger::{Ledger, kept};
 use crate::processes::*;
 use crate::support::*;
+use crate::timescale::Database;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
@@ -249,6 +250,23 @@ async fn checkpoints_of_a_cluster_are_whole_whenever_it_is_killed() {
     ingest(&server, &ledgers).await;
     points_of_any_age(&[&server]).await;
     same_as_alone(&processes, &server).await;
+
+    // One of them cannot read its newest: all begin at the one before.
+    (0..2).for_each(|process| processes.kill(process));
+    let files = |process: usize| processes.plants[process].files("checkpoints", "views");
+    let kept = files(0);
+    assert_eq!(kept.len(), 2);
+    assert!(files(1).iter().zip(&kept).all(|(one, other)| one.file_name() == other.file_name()));
+    fs::write(files(1).pop().unwrap(), "nothing").unwrap();
+    processes.start_all();
+    eventually("all begin at the older one", async || {
+        processes.whole().await;
+        let all: Vec<u64> = processes.plants.iter().map(|p| p.replayed().checkpoint).collect();
+        let older = kept[0].file_stem()?.to_str()?.parse::<u64>().ok()?;
+        (all == [older, older]).then_some(())
+    })
+    .await;
+    check(&processes, &first, &ledgers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -299,6 +317,37 @@ async fn a_log_of_a_cluster_is_cut_behind_the_older_checkpoint() {
     })
     .await;
     assert_eq!(plant.files("checkpoints", "manifest").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_in_at_any_process_is_in_the_database_once() {
+    let database = Database::new().await;
+    let mut processes = Processes::new(2, "off");
+    processes.more = vec!["--database-url".into(), database.url()];
+    processes.start_all();
+    processes.whole().await;
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for (process, server) in processes.all().enumerate() {
+            let (box_of, time) = (format!("VALVE-{round}-{process}"), BASE + round);
+            let refused = json!({"deviceId": &box_of, "metrics": {"TEMP": 1}});
+            let pump = format!("PUMP-{process}");
+            let taken = json!({"deviceId": pump, "timestamp": time, "metrics": {"TEMP": round}});
+            server.ingest(json!([refused, taken])).await;
+            expected.push(vec![Some(box_of)]);
+        }
+        // What was acknowledged just before is in the logs.
+        processes.kill(round as usize % 2);
+        processes.start(round as usize % 2);
+        processes.whole().await;
+    }
+    let letters = "SELECT device_id FROM dead_letters ORDER BY device_id";
+    let points = "SELECT count(*)::text FROM telemetry_history WHERE entity_type = 'asset'";
+    eventually("all are there", async || {
+        let found = (database.rows(letters).await, database.rows(points).await);
+        (found == (expected.clone(), vec![vec![Some("6".to_owned())]])).then_some(())
+    })
+    .await;
 }
 
 #[test]

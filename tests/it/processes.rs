@@ -29,6 +29,8 @@ pub struct Processes {
     pub workers: usize,
     /// The time between checkpoints.
     every: &'static str,
+    /// More arguments of all.
+    pub more: Vec<String>,
 }
 
 fn free_addresses(count: usize) -> Vec<String> {
@@ -44,7 +46,8 @@ impl Processes {
         fs::write(&hosts, addresses[..count].join("\n")).unwrap();
         let servers = (0..count).map(|_| None).collect();
         let doors = addresses[count..].to_vec();
-        Self { plants, hosts: text(&hosts).to_owned(), doors, servers, workers: 2, every }
+        let (hosts, more) = (text(&hosts).to_owned(), Vec::new());
+        Self { servers, plants, hosts, doors, workers: 2, every, more }
     }
 
     pub fn start(&mut self, process: usize) {
@@ -53,6 +56,7 @@ impl Processes {
         let catalog = self.plants[process].catalog();
         let mut args = vec!["--workers", &workers, "--hosts", &self.hosts];
         args.extend(["--checkpoint-every", self.every]);
+        args.extend(self.more.iter().map(String::as_str));
         args.extend(["--processes", &count, "--process", &number, "--catalog", text(&catalog)]);
         self.servers[process] = Some(self.plants[process].serve_at(&self.doors[process], &args));
     }

@@ -85,7 +85,7 @@ impl Database {
     }
 
     /// The rows of a query whose columns are text.
-    async fn rows(&self, query: &str) -> Vec<Vec<Option<String>>> {
+    pub async fn rows(&self, query: &str) -> Vec<Vec<Option<String>>> {
         let rows = self.connect().await.query(query, &[]).await.unwrap();
         let cells = |row: &tokio_postgres::Row| (0..row.len()).map(|i| row.get(i)).collect();
         rows.iter().map(cells).collect()

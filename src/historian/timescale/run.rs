@@ -1,7 +1,7 @@
 //! The thread of the sink: session after session, each from where the database is.
 
 use super::error::Error;
-use super::follow::Follow;
+use super::follow::{Follow, Told};
 use super::identity;
 use super::letters::Letters;
 use super::session::{Session, Writer};
@@ -15,7 +15,7 @@ use crate::historian::Historian;
 use crate::historian::replaced::Replaced;
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
-use futures::StreamExt;
+use futures::stream::{self, BoxStream, StreamExt};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,8 +39,16 @@ pub struct Sources {
     pub recovered: Epoch,
     /// The points.
     pub historian: Arc<Historian>,
-    /// The view `events`.
-    pub events: Box<dyn Follow>,
+    /// The view `events`; `None` where another process writes points and events, and this sink
+    /// writes the dead letters of its own log.
+    pub events: Option<Box<dyn Follow>>,
+}
+
+impl Sources {
+    fn follow(&self) -> BoxStream<'static, Told> {
+        let told = self.events.as_ref().map(|events| events.follow());
+        told.unwrap_or_else(|| stream::pending().boxed())
+    }
 }
 
 /// The sink: follows into a database on a thread of its own, for as long as it lives. Nobody waits
@@ -142,7 +150,7 @@ impl Sink {
         let Sources { fs, log, historian, .. } = &self.sources;
         let mut letters = Letters::after(fs, log, session.place());
         let mut epochs = historian.epochs();
-        let mut events = self.sources.events.follow();
+        let mut events = self.sources.follow();
         loop {
             epochs.mark_unchanged();
             let all = self.step(&mut session, &mut letters).await?;
@@ -157,7 +165,7 @@ impl Sink {
                 None => {}
                 Some(Some(told)) => session.write_events(&told).await?,
                 // Too slow, or just let go: the whole of it has what was missed.
-                Some(None) => events = self.sources.events.follow(),
+                Some(None) => events = self.sources.follow(),
             }
         }
     }
@@ -165,7 +173,10 @@ impl Sink {
     /// Writes the next piece of what the database lacks; whether that was all.
     async fn step(&self, session: &mut Session, letters: &mut Letters) -> Result<bool, Error> {
         let historian = &self.sources.historian;
-        let (work, gone) = Work::after(session.place(), historian)?;
+        let (work, gone) = match self.sources.events {
+            Some(_) => Work::after(session.place(), historian)?,
+            None => (Work::Nothing(historian.epoch()), Vec::new()),
+        };
         match work {
             Work::Files(steps) => {
                 for step in steps {
