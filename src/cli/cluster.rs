@@ -44,12 +44,13 @@ pub async fn run(
     }
     let data = settings.data.clone();
     std::fs::create_dir_all(&data)?;
+    let signalled = serve::signalled();
     let door = Door::open(common, common.listen(), &data).await?;
     let (address, shown) = (door.address, data.display());
     say!("millstream serves http://{address} from {shown} as process {process} of {processes}");
     let signals = stop.clone();
     tokio::spawn(async move {
-        serve::signalled().await;
+        signalled.await;
         signals.trigger();
     });
     // Documents come from the folder of the process that keeps them.
@@ -118,7 +119,7 @@ async fn serve_whole(
     }
     let open = door.serve(common, &runtime)?;
     let mqtt = serve::subscribe(args, &runtime, &open)?;
-    serve::until_stopped(&runtime).await;
+    serve::until_stopped(&runtime, serve::signalled()).await;
     let mqtt = serve::ended(mqtt).await;
     open.close().await?;
     serve::close(runtime).await?;

@@ -71,7 +71,7 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
     });
     let stopped = tokio::select! {
         fed = fed => { fed??; false }
-        () = serve::until_stopped(&runtime) => true,
+        () = serve::until_stopped(&runtime, serve::signalled()) => true,
     };
     summary.finish(begun.elapsed()).await;
     let mut outcome = Outcome::Done;
@@ -81,7 +81,7 @@ pub async fn run(common: &Common, args: &DemoArgs) -> anyhow::Result<Outcome> {
         }
     } else if !stopped {
         say!("The recording is over. The doors stay open; Ctrl-C ends.");
-        serve::until_stopped(&runtime).await;
+        serve::until_stopped(&runtime, serve::signalled()).await;
     }
     runtime.shutdown.trigger();
     doors.close().await?;

@@ -60,10 +60,11 @@ pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     if let Some(folder) = folder {
         app::watch_folder(Arc::clone(&runtime), data.clone(), folder)?;
     }
+    let signalled = signalled();
     let open = open_doors(common, &runtime, common.listen(), &data).await?;
     say!("millstream serves http://{} from {}", open.address, data.display());
     let mqtt = subscribe(args, &runtime, &open)?;
-    until_stopped(&runtime).await;
+    until_stopped(&runtime, signalled).await;
     let mqtt = ended(mqtt).await;
     open.close().await?;
     close(runtime).await?;
@@ -192,25 +193,28 @@ impl Open {
     }
 }
 
-/// Returns when the program is told to stop.
-pub async fn signalled() {
-    let terminate = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+/// Hears from now on when the program is told to stop, and ends then.
+pub fn signalled() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let heard = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    async move {
+        let [terminate, interrupt] = heard.map(|heard| async {
+            match heard {
+                Ok(mut signal) => drop(signal.recv().await),
+                Err(_) => std::future::pending().await,
+            }
+        });
+        tokio::select! {
+            () = terminate => {}
+            () = interrupt => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
     }
 }
 
 /// Returns when the program is told to stop, or the engine fails.
-pub async fn until_stopped(runtime: &Runtime) {
+pub async fn until_stopped(runtime: &Runtime, signalled: impl Future<Output = ()>) {
     tokio::select! {
-        () = signalled() => {}
+        () = signalled => {}
         () = runtime.shutdown.wait() => {}
         _ = runtime.committer.stopped() => {}
     }
