@@ -9,15 +9,17 @@
 //! sends before it waits: 1) and `MILLSTREAM_BENCH_SECONDS` (10) change the load.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
-use std::fmt::Write;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const METRICS: [&str; 8] = ["p_in", "p_out", "flow", "temp", "vib", "current", "level", "position"];
+/// What an answer says when all metrics were taken.
+const ACCEPTED: &[u8] = br#""accepted":8,"#;
 /// Devices of each connection: its messages go round among them.
 const DEVICES: usize = 8;
 /// 2026-01-01T00:00:00Z in milliseconds.
@@ -47,11 +49,15 @@ fn main() {
     let server = Server::start(directory.path());
     let address = server.address(directory.path());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let values = Arc::new(Values::new());
     let begun = Instant::now();
     let (from, until) = (begun + WARM_UP, begun + WARM_UP + Duration::from_secs(seconds as u64));
     let (all, cpu) = runtime.block_on(async {
         let tasks: Vec<_> = (0..connections)
-            .map(|i| tokio::spawn(load(address.clone(), i, pipeline, from, until)))
+            .map(|i| {
+                let (address, values) = (address.clone(), Arc::clone(&values));
+                tokio::spawn(load(address, values, (i, pipeline), (from, until)))
+            })
             .collect();
         tokio::time::sleep_until(from.into()).await;
         let cpu_before = server.cpu_seconds();
@@ -91,24 +97,22 @@ fn main() {
 /// Keeps one connection busy.
 async fn load(
     address: String,
-    connection: usize,
-    pipeline: usize,
-    from: Instant,
-    until: Instant,
+    values: Arc<Values>,
+    (connection, pipeline): (usize, usize),
+    (from, until): (Instant, Instant),
 ) -> io::Result<Seen> {
     let mut stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
-    let (mut seen, mut requests, mut answers) =
-        (Seen::default(), String::new(), Answers::default());
+    let (mut seen, mut requests, mut answers) = (Seen::default(), Vec::new(), Answers::default());
     let mut message = 0;
     while Instant::now() < until {
         requests.clear();
         for _ in 0..pipeline {
-            request(&mut requests, connection, message);
+            values.request(&mut requests, connection, message);
             message += 1;
         }
         let sent = Instant::now();
-        stream.write_all(requests.as_bytes()).await?;
+        stream.write_all(&requests).await?;
         for _ in 0..pipeline {
             let accepted = answers.next(&mut stream).await?;
             let now = Instant::now();
@@ -121,57 +125,93 @@ async fn load(
     Ok(seen)
 }
 
-/// One message as a request. Each device has its own event times, one every 100 ms.
-fn request(out: &mut String, connection: usize, message: usize) {
-    let device = connection * DEVICES + message % DEVICES;
-    let time = START + (message / DEVICES) as u64 * 100;
-    let mut body = format!(r#"{{"deviceId":"dev-{device:05}","timestamp":{time},"metrics":{{"#);
-    for (i, name) in METRICS.iter().enumerate() {
-        let comma = if i > 0 { "," } else { "" };
-        let value = ((message * 31 + i * 7) % 1_000) as f64 * 0.1;
-        write!(body, r#"{comma}"{name}":{value:.1}"#).unwrap();
+/// The values of messages as text, made once: else making them up would be a good part of what is
+/// measured.
+struct Values(Vec<Vec<u8>>);
+
+impl Values {
+    /// Different values before they repeat.
+    const COUNT: usize = 1_000;
+
+    fn new() -> Self {
+        Self((0..Self::COUNT).map(Self::of).collect())
     }
-    body.push_str("}}");
-    write!(
-        out,
-        "POST /api/v1/telemetry/ingest HTTP/1.1\r\nhost: localhost\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
+
+    /// The metrics of a message, to its end.
+    fn of(message: usize) -> Vec<u8> {
+        let mut text = Vec::new();
+        for (i, name) in METRICS.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            let value = ((message * 31 + i * 7) % 1_000) as f64 * 0.1;
+            write!(text, r#"{comma}"{name}":{value:.1}"#).unwrap();
+        }
+        text.extend_from_slice(b"}}");
+        text
+    }
+
+    /// One message as a request. Each device has its own event times, one every 100 ms.
+    fn request(&self, out: &mut Vec<u8>, connection: usize, message: usize) {
+        let device = connection * DEVICES + message % DEVICES;
+        let time = START + (message / DEVICES) as u64 * 100;
+        let values = &self.0[message % Self::COUNT];
+        // All but the values has one length.
+        let length = br#"{"deviceId":"dev-00000","timestamp":1767225600000,"metrics":{"#.len();
+        write!(
+            out,
+            "POST /api/v1/telemetry/ingest HTTP/1.1\r\nhost: localhost\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n\
+             {{\"deviceId\":\"dev-{device:05}\",\"timestamp\":{time},\"metrics\":{{",
+            length + values.len()
+        )
+        .unwrap();
+        out.extend_from_slice(values);
+    }
 }
 
 /// Reads answers one after the other.
 #[derive(Default)]
 struct Answers {
     bytes: Vec<u8>,
+    /// The answers before this place were taken.
+    at: usize,
 }
 
 impl Answers {
     /// Whether the next answer says that all points were taken.
     async fn next(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
         loop {
-            if let Some((accepted, length)) = self.parse() {
-                self.bytes.drain(..length);
+            if let Some((accepted, length)) = parse(&self.bytes[self.at..]) {
+                self.at += length;
                 return Ok(accepted);
             }
+            self.bytes.drain(..self.at);
+            self.at = 0;
             if stream.read_buf(&mut self.bytes).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }
+}
 
-    /// The first answer and its length, when all of it is there.
-    fn parse(&self) -> Option<(bool, usize)> {
-        let head = self.bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-        let text = std::str::from_utf8(&self.bytes[..head]).ok()?.to_ascii_lowercase();
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length:"))?;
-        let end = head + length.trim().parse::<usize>().ok()?;
-        let body = self.bytes.get(head..end)?;
-        let wanted = format!("\"accepted\":{}", METRICS.len());
-        let all = body.windows(wanted.len()).any(|window| window == wanted.as_bytes());
-        Some((text.starts_with("http/1.1 200") && all, end))
-    }
+/// Whether the first answer says so, and its length, when all of it is there.
+fn parse(bytes: &[u8]) -> Option<(bool, usize)> {
+    let (mut at, mut length) = (0, None);
+    let head = loop {
+        let end = at + bytes[at..].iter().position(|byte| *byte == b'\n')?;
+        let line = bytes[at..end].trim_ascii_end();
+        at = end + 1;
+        if line.is_empty() {
+            break at;
+        }
+        let name = line.iter().position(|byte| *byte == b':').unwrap_or(0);
+        if line[..name].eq_ignore_ascii_case(b"content-length") {
+            length = std::str::from_utf8(&line[name + 1..]).ok()?.trim().parse::<usize>().ok();
+        }
+    };
+    let end = head + length.expect("an answer has a length");
+    let body = bytes.get(head..end)?;
+    let all = body.windows(ACCEPTED.len()).any(|window| window == ACCEPTED);
+    Some((bytes.starts_with(b"HTTP/1.1 200") && all, end))
 }
 
 /// The server, which ends with the bench.

@@ -1,7 +1,7 @@
 //! The doors of a runtime: what the HTTP room asks for, done by the other rooms.
 
 use super::edits::{LOOK, PATIENCE};
-use super::intake::{Form, Intake, documents, ended, refused};
+use super::intake::{Form, HTTP, Intake, documents, ended, refused};
 use super::runtime::Runtime;
 use crate::base::memory::Usage;
 use crate::catalog::{Problem, parse_yaml};
@@ -71,11 +71,11 @@ impl Doors for RuntimeDoors {
             JsonForm::Json => Framing::Detect,
             JsonForm::Lines => Framing::Lines,
         };
-        self.intake.take(body, Form::Json(framing, None), "http").await
+        self.intake.take(body, Form::Json(framing, None), HTTP).await
     }
 
     async fn ingest_arrow(&self, body: Bytes) -> Result<IngestAnswer, DoorError> {
-        self.intake.take(body, Form::Arrow, "http").await
+        self.intake.take(body, Form::Arrow, HTTP).await
     }
 
     async fn delete_points(&self, wanted: Deletion) -> Result<EditAnswer, DoorError> {

@@ -1,21 +1,24 @@
 //! Telemetry from a door to its acknowledgement: decode and route, commit, wait until visible.
 
+use super::gather::Gatherer;
 use super::runtime::Runtime;
 use super::submit::{Ended, Submitter};
 use crate::base::clock::Clock;
 use crate::base::memory::{Admitted, Budget, Held, Refused};
 use crate::ingest::commit::{CommitError, Submission};
 use crate::ingest::format::{arrow, json};
-use crate::ingest::route::{Routed, Router, Settings as Routing};
+use crate::ingest::route::{self, Routed, Router, Settings as Routing};
 use crate::ingest::transport::{Sink, SinkError};
-use crate::model::{NewDocument, Timestamp};
+use crate::model::{NewDocument, Outcome, Timestamp};
 use crate::serve::{BodyRoom, DoorError, ErrorKind, IngestAnswer, Rejected};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bodies from this size on are decoded on a thread of their own.
-const INLINE_BYTES: usize = 64 * 1024;
+pub(super) const INLINE_BYTES: usize = 64 * 1024;
+/// The source of what came through the HTTP door.
+pub(super) const HTTP: &str = "http";
 
 /// How long a body waits until enough of what came before it has arrived.
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
@@ -25,11 +28,12 @@ const ROOM_LOOK: Duration = Duration::from_millis(10);
 /// Takes telemetry bodies.
 #[derive(Clone)]
 pub struct Intake {
-    devices: Arc<super::directory::Devices>,
-    routing: Routing,
-    clock: Arc<dyn Clock>,
-    submitter: Submitter,
+    pub(super) devices: Arc<super::directory::Devices>,
+    pub(super) routing: Routing,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) submitter: Submitter,
     memory: Budget,
+    gatherer: Gatherer,
 }
 
 /// Memory for a body that is being read.
@@ -59,6 +63,7 @@ impl Intake {
             clock: Arc::clone(&runtime.clock),
             submitter: runtime.submitter.clone(),
             memory: runtime.memory.clone(),
+            gatherer: Gatherer::default(),
         }
     }
 
@@ -75,23 +80,25 @@ impl Intake {
         source: &str,
     ) -> Result<IngestAnswer, DoorError> {
         // Until its points are visible: then they are counted as what they have become.
-        let _admitted = self.admit(body.len() as u64).await?;
+        let admitted = self.admit(body.len() as u64).await?;
+        match form {
+            Form::Json(framing, None) if body.len() < INLINE_BYTES && source == HTTP => {
+                self.gatherer.take(self, body, framing, admitted).await
+            }
+            form => self.take_alone(body, form, source).await,
+        }
+    }
+
+    /// [`Intake::take`] of a body that has leave, with a submission of its own.
+    pub(super) async fn take_alone(
+        &self,
+        body: Bytes,
+        form: Form,
+        source: &str,
+    ) -> Result<IngestAnswer, DoorError> {
         let Routed { documents, batches, dead_letters, rejected, messages, points } =
             self.route(body, form, source).await?;
-        let mut answer = IngestAnswer {
-            message_id: uuid::Uuid::now_v7().to_string(),
-            accepted: points as u64,
-            duplicates: 0,
-            rejected: rejected
-                .into_iter()
-                .map(|r| Rejected {
-                    index: u64::from(r.index),
-                    metric: r.metric,
-                    reason: r.reason.code().to_owned(),
-                    detail: r.detail,
-                })
-                .collect(),
-        };
+        let mut answer = answer(uuid::Uuid::now_v7(), points, rejected);
         if batches.is_empty() && dead_letters.is_empty() && documents.is_empty() {
             return Ok(answer);
         }
@@ -100,19 +107,8 @@ impl Intake {
         let committed = self.submitter.submit(submission).await.map_err(refused)?;
         self.submitter.visible(committed.epoch).await.map_err(ended)?;
         let range = committed.first_message..committed.first_message + messages;
-        for outcome in self.submitter.views.outcomes(committed.epoch, range) {
-            answer.duplicates += u64::from(outcome.duplicates);
-            if outcome.unmapped > 0 {
-                answer.rejected.push(Rejected {
-                    index: u64::from(outcome.message - committed.first_message),
-                    metric: None,
-                    reason: "UNMAPPED".to_owned(),
-                    detail: format!("{} points are durable but feed no asset: link the device to an asset whose type takes these metrics", outcome.unmapped),
-                });
-                answer.accepted = answer.accepted.saturating_sub(u64::from(outcome.unmapped));
-            }
-        }
-        answer.accepted = answer.accepted.saturating_sub(answer.duplicates);
+        let outcomes = self.submitter.views.outcomes(committed.epoch, range);
+        settle(&mut answer, &outcomes, committed.first_message);
         Ok(answer)
     }
 
@@ -150,6 +146,44 @@ impl Intake {
         }
         Ok(router.finish())
     }
+}
+
+/// What a body is told when all of its points are new.
+pub(super) fn answer(
+    id: uuid::Uuid,
+    points: usize,
+    rejected: Vec<route::Rejected>,
+) -> IngestAnswer {
+    let rejected = rejected.into_iter().map(|r| Rejected {
+        index: u64::from(r.index),
+        metric: r.metric,
+        reason: r.reason.code().to_owned(),
+        detail: r.detail,
+    });
+    IngestAnswer {
+        message_id: id.to_string(),
+        accepted: points as u64,
+        duplicates: 0,
+        rejected: rejected.collect(),
+    }
+}
+
+/// Tells of the points that were not new, or feed no asset. The outcomes are those of the body's
+/// messages, which begin at that ordinal.
+pub(super) fn settle(answer: &mut IngestAnswer, outcomes: &[Outcome], first_message: u32) {
+    for outcome in outcomes {
+        answer.duplicates += u64::from(outcome.duplicates);
+        if outcome.unmapped > 0 {
+            answer.rejected.push(Rejected {
+                index: u64::from(outcome.message - first_message),
+                metric: None,
+                reason: "UNMAPPED".to_owned(),
+                detail: format!("{} points are durable but feed no asset: link the device to an asset whose type takes these metrics", outcome.unmapped),
+            });
+            answer.accepted = answer.accepted.saturating_sub(u64::from(outcome.unmapped));
+        }
+    }
+    answer.accepted = answer.accepted.saturating_sub(answer.duplicates);
 }
 
 impl Sink for Intake {

@@ -14,6 +14,7 @@ mod memory;
 mod sources;
 mod sink;
 mod intake;
+mod gather;
 mod doors;
 mod edits;
 mod pager;

@@ -8,6 +8,7 @@
 use super::chunk::{Chunk, Note};
 use super::names::{Names, Slots};
 use super::schema::{dictionary, written};
+use super::whole::Whole;
 use crate::model::{DataType, Epoch, Symbol};
 use arrow::array::{
     ArrayRef, DictionaryArray, Float64Array, Int32Array, NullBufferBuilder, RecordBatch,
@@ -44,12 +45,12 @@ impl Default for Selection {
 
 /// A row of a chunk, with all that it is sorted by.
 #[derive(Clone, Copy)]
-struct RowAt {
+pub(super) struct RowAt {
     day: i32,
     rank: u32,
-    time: i64,
-    chunk: u32,
-    row: u32,
+    pub time: i64,
+    pub chunk: u32,
+    pub row: u32,
 }
 
 /// Batches of points in archive order.
@@ -70,6 +71,8 @@ pub(super) struct Points {
     group: (usize, usize),
     /// Whether each of these rows is one point of each metric, and all of them count.
     is_whole: bool,
+    /// Those rows, when it is so.
+    whole: Whole,
     metrics_left: Vec<u32>,
     batch_points: usize,
 }
@@ -136,6 +139,7 @@ impl Points {
             deleted: HashMap::new(),
             group: (0, 0),
             is_whole: false,
+            whole: Whole::default(),
             metrics_left: Vec::new(),
             batch_points,
         }
@@ -168,7 +172,11 @@ impl Points {
                 let length = self.rows[start..].iter().take_while(|row| same(row)).count();
                 self.group = (start, start + length);
                 self.metrics_left = self.layouts.metrics_of(&self.rows[start..start + length]);
-                self.is_whole = self.are_whole(&self.rows[start..start + length]);
+                let rows = &self.rows[start..start + length];
+                self.is_whole = self.are_whole(rows);
+                if self.is_whole {
+                    self.whole.fill(rows, &self.chunks);
+                }
             }
             let Some(metric) = self.metrics_left.pop() else { continue };
             day = Some(self.rows[self.group.0].day);
@@ -212,24 +220,15 @@ impl Points {
 
     /// Appends one metric of the current group when its rows are whole.
     fn column(&self, metric: u32, builder: &mut Builder) {
-        let rows = &self.rows[self.group.0..self.group.1];
-        let Some(first) = rows.first() else { return };
-        let slot = self.layouts.slot(first.chunk, metric) as usize;
-        let of_first = &self.chunks[first.chunk as usize];
-        let (asset, data_type) =
-            (of_first.rows.assets[first.row as usize], of_first.slots.data_types[slot]);
-        let chunk = |at: &RowAt| &self.chunks[at.chunk as usize];
-        let place = |at: &RowAt| at.row as usize * of_first.rows.slots + slot;
-        let word = |at: &RowAt| chunk(at).rows.words[place(at)];
-        builder.times.extend(rows.iter().map(|at| at.time));
-        let devices = rows.iter().map(|at| chunk(at).rows.devices[at.row as usize] as i32);
-        builder.devices.extend(devices);
-        let values = rows.iter().map(|at| data_type.number(word(at)).unwrap_or_default());
-        builder.values.extend(values);
-        builder.quality.extend(rows.iter().map(|at| chunk(at).rows.quality[place(at)]));
-        builder.epochs.extend(rows.iter().map(|at| chunk(at).epoch.0));
+        let Some(first) = self.rows.get(self.group.0) else { return };
+        let (values, quality) = self.whole.slot(self.layouts.slot(first.chunk, metric) as usize);
+        builder.times.extend_from_slice(&self.whole.times);
+        builder.devices.extend_from_slice(&self.whole.devices);
+        builder.values.extend_from_slice(values);
+        builder.quality.extend_from_slice(quality);
+        builder.epochs.extend_from_slice(&self.whole.epochs);
         let count = builder.times.len();
-        builder.assets.resize(count, asset as i32);
+        builder.assets.resize(count, self.whole.asset as i32);
         builder.metrics.resize(count, metric as i32);
         builder.texts.resize(count, -1);
     }

@@ -3,9 +3,14 @@
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::{Arc, LazyLock};
 
+/// A page is decoded for the sake of a few points: small ones cost space, large ones cost whoever
+/// reads one asset.
+pub(super) const PAGE_POINTS: usize = 8 * 1024;
+
 /// Positions of columns.
 pub(super) const EVENT_TIME: usize = 0;
 pub(super) const ASSET: usize = 1;
+pub(super) const DEVICE: usize = 2;
 pub(super) const METRIC: usize = 3;
 pub(super) const VALUE: usize = 4;
 pub(super) const TEXT: usize = 5;

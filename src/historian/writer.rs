@@ -7,24 +7,26 @@ use super::manifest::{ArchiveFile, FOLDER};
 use super::names::Names;
 use super::points::{Points, Selection};
 use super::replaced::Replaced;
-use super::schema::{EPOCH, EVENT_TIME, written};
+use super::runs;
+use super::schema::{ASSET, DEVICE, EPOCH, EVENT_TIME, METRIC, PAGE_POINTS, QUALITY, written};
 use crate::base::fs::Fs;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
-use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{
+    ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// A row group has so many points at least, except at the end of a day.
 const ROW_GROUP_POINTS: usize = 256 * 1024;
-/// A page is decoded for the sake of a few points: small ones cost space, large ones cost whoever
-/// reads one asset.
-const PAGE_POINTS: usize = 8 * 1024;
-const BATCH_POINTS: usize = 64 * 1024;
 /// What the names of files with older values end in.
 const OLDER: &str = "-older";
 
@@ -49,7 +51,7 @@ pub(super) fn write(
 ) -> Result<Written, Error> {
     let all = Selection::default();
     let notes = segment.notes.iter().copied();
-    let mut points = Points::new(segment.chunks.clone(), notes, names, &all, BATCH_POINTS);
+    let mut points = Points::new(segment.chunks.clone(), notes, names, &all, ROW_GROUP_POINTS);
     points.keep_older();
     let mut result = Written::default();
     let mut open: Option<(i32, Day)> = None;
@@ -84,7 +86,8 @@ pub(super) fn write(
 /// The file of one day.
 struct Day {
     path: PathBuf,
-    writer: ArrowWriter<Beside>,
+    writer: SerializedFileWriter<Beside>,
+    columns: ArrowRowGroupWriterFactory,
     file: ArchiveFile,
 }
 
@@ -104,7 +107,8 @@ impl Day {
         let file = Beside::create(fs, &path)?;
         let options =
             ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, written(), options)
+        let (writer, columns) = ArrowWriter::try_new_with_options(file, written(), options)
+            .and_then(ArrowWriter::into_serialized_writer)
             .map_err(|source| Error::Parquet { path: path.clone(), source })?;
         let file = ArchiveFile {
             path: relative,
@@ -116,9 +120,10 @@ impl Day {
             min_epoch: u64::MAX,
             max_epoch: 0,
         };
-        Ok(Self { path, writer, file })
+        Ok(Self { path, writer, columns, file })
     }
 
+    /// Writes a row group.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         let times = batch.column(EVENT_TIME).as_primitive::<TimestampMicrosecondType>();
         let epochs = batch.column(EPOCH).as_primitive::<UInt64Type>();
@@ -128,9 +133,40 @@ impl Day {
         file.max_event_time = file.max_event_time.max(max(times).unwrap_or(i64::MIN));
         file.min_epoch = file.min_epoch.min(min(epochs).unwrap_or(u64::MAX));
         file.max_epoch = file.max_epoch.max(max(epochs).unwrap_or(0));
-        let path = &self.path;
-        let failed = |source| Error::Parquet { path: path.clone(), source };
-        self.writer.write(batch).map_err(failed)
+        let written = self.write_group(batch);
+        written.map_err(|source| Error::Parquet { path: self.path.clone(), source })
+    }
+
+    fn write_group(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        let place = self.writer.flushed_row_groups().len();
+        let writers = self.columns.create_column_writers(place)?;
+        let types = self.writer.schema_descr().columns().to_vec();
+        let mut group = self.writer.next_row_group()?;
+        for (i, mut writer) in writers.into_iter().enumerate() {
+            let column = batch.column(i);
+            let chunk = match i {
+                ASSET | DEVICE | METRIC => {
+                    let column = column.as_dictionary::<Int32Type>();
+                    let names = column.values().as_string::<i32>();
+                    let name = |key| names.value(key as usize);
+                    runs::texts(column.keys().values(), name, Arc::clone(&types[i]))?
+                }
+                QUALITY => runs::numbers(
+                    column.as_primitive::<UInt32Type>().values(),
+                    Arc::clone(&types[i]),
+                )?,
+                _ => {
+                    for leaf in compute_leaves(batch.schema_ref().field(i), column)? {
+                        writer.write(&leaf)?;
+                    }
+                    writer.close()?.append_to_row_group(&mut group)?;
+                    continue;
+                }
+            };
+            group.append_column(&chunk.bytes, chunk.close)?;
+        }
+        group.close()?;
+        Ok(())
     }
 
     fn finish(mut self, fs: &dyn Fs, directory: &Path) -> Result<ArchiveFile, Error> {
@@ -160,7 +196,6 @@ fn properties() -> WriterProperties {
     });
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_POINTS))
         .set_data_page_row_count_limit(PAGE_POINTS)
         .set_sorting_columns(Some(sorting.to_vec()))
         .set_created_by("millstream".into())
@@ -168,12 +203,9 @@ fn properties() -> WriterProperties {
         .set_column_encoding("event_time".into(), Encoding::DELTA_BINARY_PACKED)
         .set_column_dictionary_enabled("value".into(), false)
         .set_column_encoding("value".into(), Encoding::BYTE_STREAM_SPLIT)
-        // Both repeat or rise by little from row to row: no dictionary has to be searched.
-        .set_column_dictionary_enabled("quality".into(), false)
-        .set_column_encoding("quality".into(), Encoding::DELTA_BINARY_PACKED)
+        // Rises by little from row to row.
         .set_column_dictionary_enabled("epoch".into(), false)
         .set_column_encoding("epoch".into(), Encoding::DELTA_BINARY_PACKED)
-        .set_column_statistics_enabled("device".into(), EnabledStatistics::Chunk)
         .set_column_statistics_enabled("text".into(), EnabledStatistics::Chunk)
         .build()
 }

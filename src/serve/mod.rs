@@ -5,6 +5,9 @@
 //! bytes, and every error into a problem document (RFC 9457) that says what to do.
 
 mod server;
+mod front;
+mod plain;
+mod taken;
 mod waiting;
 mod doors;
 mod problem;

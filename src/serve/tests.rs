@@ -4,3 +4,4 @@ mod doors;
 mod rows;
 mod bodies;
 mod streams;
+mod front;

@@ -23,6 +23,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("datafusion", &["query", "expr"]),
     ("jsonata_core", &["expr"]),
     ("axum", &["serve"]),
+    ("httparse", &["serve"]),
     ("utoipa", &["serve"]),
     ("rumqttc", &["ingest"]),
     ("parquet", &["historian", "ingest", "query", "cli"]),

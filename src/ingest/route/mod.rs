@@ -13,5 +13,5 @@ pub use directory::{DeviceShape, Directory, Metrics, Provisioned};
 pub use message::{Message, Scalar, TEXT_BYTES_MAX};
 pub(crate) use router::Known;
 pub use router::{
-    KeepRaw, RAW_BYTES_MAX, Refusal, Rejected, Routed, Router, Settings, UnknownDevices,
+    BodyRouted, KeepRaw, RAW_BYTES_MAX, Refusal, Rejected, Routed, Router, Settings, UnknownDevices,
 };

@@ -3,9 +3,10 @@
 use super::directory::{DeviceShape, Directory, Metrics};
 use super::message::{Message, Scalar};
 use super::wide::WideRows;
-use crate::model::{Batch, DataType, DeadLetter, NewDocument, Reason, Timestamp};
+use crate::model::{Batch, DataType, DeadLetter, Duration, NewDocument, Reason, Timestamp};
 use hashbrown::HashMap;
 use serde::Deserialize;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A dead letter keeps at most this many bytes of what was refused.
@@ -90,7 +91,18 @@ pub struct Refusal {
     pub device: Option<String>,
 }
 
-/// A device that may send, as the router remembers it for one body.
+/// What became of one of several bodies: counts, and where its messages stand among all.
+#[derive(Debug, Default)]
+pub struct BodyRouted {
+    /// The ordinals of its messages.
+    pub messages: Range<u32>,
+    /// What was refused, in the order of the body.
+    pub rejected: Vec<Rejected>,
+    /// Number of accepted points.
+    pub points: usize,
+}
+
+/// A device that may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     /// Which of the router's groups: one for each device type.
@@ -99,19 +111,28 @@ pub(crate) struct Known {
     pub latest: i64,
 }
 
-/// Routes the messages of one body, in their order.
+/// Routes the messages of one body, or of several that are committed together, in their order.
 ///
-/// Rows of one device type become one batch. Unknown devices are asked for once a body.
+/// Rows of one device type become one batch. Unknown devices are asked for once a router.
 pub struct Router<'d> {
     directory: &'d dyn Directory,
     settings: Settings,
     source: Arc<str>,
     received_at: Timestamp,
-    devices: HashMap<Box<str>, Option<Known>>,
+    devices: HashMap<Box<str>, Option<Remembered>>,
     groups: Vec<WideRows>,
     routed: Routed,
-    /// Index of the next element or row.
+    /// Index of the next element or row of the body.
     next: u32,
+    /// The first message of the body, and the points of its messages.
+    body: (u32, usize),
+}
+
+/// A device that may send, whenever a body was received.
+#[derive(Clone, Copy)]
+struct Remembered {
+    group: usize,
+    max_future_skew: Duration,
 }
 
 impl<'d> Router<'d> {
@@ -132,7 +153,24 @@ impl<'d> Router<'d> {
             groups: Vec::new(),
             routed: Routed::default(),
             next: 0,
+            body: (0, 0),
         }
+    }
+
+    /// Begins one of several bodies, which was received at this time. Between it and
+    /// [`Router::end_body`] come messages and refusals.
+    pub fn begin_body(&mut self, received_at: Timestamp) {
+        self.received_at = received_at;
+    }
+
+    /// Ends a body, and tells what became of it. All of that is left out of what
+    /// [`Router::finish`] tells of refusals.
+    pub fn end_body(&mut self) -> BodyRouted {
+        let (first, points) = std::mem::replace(&mut self.body, (self.routed.messages, 0));
+        let mut rejected = std::mem::take(&mut self.routed.rejected);
+        rejected.sort_by_key(|one| one.index);
+        self.next = 0;
+        BodyRouted { messages: first..self.routed.messages, rejected, points }
     }
 
     /// Takes a message; `raw` are its own bytes. What of it is wrong goes to the dead letters.
@@ -173,6 +211,7 @@ impl<'d> Router<'d> {
                         let row = *row.get_or_insert_with(|| {
                             rows.push(device, event_time.0, message.quality.0, ordinal)
                         });
+                        self.body.1 += usize::from(!rows.is_set(row, column));
                         rows.set(row, column, value);
                         continue;
                     }
@@ -219,6 +258,10 @@ impl<'d> Router<'d> {
                 known
             }
         };
+        let known = known.map(|Remembered { group, max_future_skew }| Known {
+            group,
+            latest: self.received_at.0.saturating_add(max_future_skew.0),
+        });
         known.ok_or_else(|| {
             let detail = match self.settings.unknown_devices {
                 UnknownDevices::Provision => {
@@ -355,7 +398,7 @@ impl<'d> Router<'d> {
         }
     }
 
-    fn look_up(&mut self, device: &str) -> Option<Known> {
+    fn look_up(&mut self, device: &str) -> Option<Remembered> {
         if device.len() > DEVICE_BYTES_MAX {
             return None;
         }
@@ -370,13 +413,13 @@ impl<'d> Router<'d> {
         Some(self.remember(&provisioned.shape))
     }
 
-    fn remember(&mut self, shape: &DeviceShape) -> Known {
+    fn remember(&mut self, shape: &DeviceShape) -> Remembered {
         let same = |rows: &WideRows| Arc::ptr_eq(rows.metrics(), &shape.metrics);
         let group = self.groups.iter().position(same).unwrap_or_else(|| {
             self.groups.push(WideRows::new(Arc::clone(&shape.metrics)));
             self.groups.len() - 1
         });
-        Known { group, latest: self.received_at.0.saturating_add(shape.max_future_skew.0) }
+        Remembered { group, max_future_skew: shape.max_future_skew }
     }
 }
 
