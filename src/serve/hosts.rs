@@ -37,11 +37,6 @@ impl Hosts {
             || self.names.contains(&name)
     }
 
-    /// Whether a host header calls this server by a name that is its own.
-    pub(super) fn are_called(&self, header: &[u8]) -> bool {
-        Authority::try_from(header).is_ok_and(|authority| self.allow(authority.host()))
-    }
-
     /// Refuses a request that calls this server by a name that is not its own.
     pub(super) fn refusal(&self, request: &Request) -> Option<DoorError> {
         let header = request.headers().get(header::HOST);

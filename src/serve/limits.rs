@@ -4,10 +4,6 @@ use std::time::Duration;
 
 /// The largest body of telemetry as it comes, before decompression. Beyond: 413.
 pub const BODY_BYTES_ENCODED: usize = 8 << 20;
-/// A request with a larger body, or with a longer head, is not plain: it goes through the router.
-pub const PLAIN_BYTES: usize = 64 << 10;
-/// The longest head of a plain request.
-pub const PLAIN_HEAD_BYTES: usize = 4 << 10;
 /// Of a body that is too large, so much more is read and thrown away before the answer: a client
 /// that is cut off while it writes does not read why. Beyond: the connection is cut.
 pub const BODY_BYTES_DRAINED: usize = 64 << 20;

@@ -109,7 +109,7 @@ pub(super) async fn explain(request: Request, next: Next) -> Response {
 }
 
 /// Answers for a handler that panicked: the others go on.
-pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let what = (panic.downcast_ref::<String>().map(String::as_str))
         .or(panic.downcast_ref::<&str>().copied())
         .unwrap_or("unknown panic");

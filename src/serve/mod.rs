@@ -5,9 +5,6 @@
 //! bytes, and every error into a problem document (RFC 9457) that says what to do.
 
 mod server;
-mod front;
-mod plain;
-mod taken;
 mod waiting;
 mod doors;
 mod problem;

@@ -1,7 +1,6 @@
 //! All routes, and the life of the server.
 
 use super::doors::Doors;
-use super::front::Front;
 use super::hosts::Hosts;
 use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
 use super::middleware::{around, explain};
@@ -61,23 +60,15 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let streams = Arc::new(Semaphore::new(STREAMS));
-    let (front, mut ended) =
-        Front::new(listener, hosts.clone(), Arc::clone(&doors), shutdown.clone());
     let state = State { doors, views, shutdown: shutdown.clone(), streams };
     let graceful = shutdown.clone();
     // Outside of the router, because it is the router that says which methods are allowed.
     let explained = from_fn(explain).layer(router(state, hosts));
     let service = ServiceExt::<Request>::into_make_service(explained);
     let server =
-        axum::serve(front, service).with_graceful_shutdown(async move { graceful.wait().await });
-    let all = async {
-        let served = server.await;
-        // The front is gone, but not those whom it answers: nothing comes from them but their end.
-        ended.recv().await;
-        served
-    };
+        axum::serve(listener, service).with_graceful_shutdown(async move { graceful.wait().await });
     tokio::select! {
-        served = all => served,
+        ended = server => ended,
         () = async { shutdown.wait().await; tokio::time::sleep(SHUTDOWN_WITHIN).await } => {
             tracing::warn!("connections were cut off at shutdown");
             Ok(())

@@ -4,4 +4,3 @@ mod doors;
 mod rows;
 mod bodies;
 mod streams;
-mod front;

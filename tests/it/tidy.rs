@@ -23,7 +23,6 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("datafusion", &["query", "expr"]),
     ("jsonata_core", &["expr"]),
     ("axum", &["serve"]),
-    ("httparse", &["serve"]),
     ("utoipa", &["serve"]),
     ("rumqttc", &["ingest"]),
     ("parquet", &["historian", "ingest", "query", "cli"]),
