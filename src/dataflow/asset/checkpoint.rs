@@ -135,8 +135,10 @@ impl TypeState {
             let at = saving.next;
             saving.next += 1;
             if std::mem::take(&mut saving.waiting[at]) {
-                save(&self.assets[at], &self.series[at], out);
-                return Some(self.assets[at].id);
+                let (asset, series) = (&mut self.assets[at], &self.series[at]);
+                self.lane.leave(at, &self.era.plan, asset, series);
+                save(asset, series, out);
+                return Some(asset.id);
             }
         }
         self.saving = None;
@@ -186,8 +188,10 @@ impl TypeState {
         let Some(saving) = &mut self.saving else { return };
         if saving.waiting.get_mut(at).is_some_and(std::mem::take) {
             let mut bytes = Vec::new();
-            save(&self.assets[at], &self.series[at], &mut bytes);
-            saving.early.push((self.assets[at].id, bytes));
+            let (asset, series) = (&mut self.assets[at], &self.series[at]);
+            self.lane.leave(at, &self.era.plan, asset, series);
+            save(asset, series, &mut bytes);
+            saving.early.push((asset.id, bytes));
         }
     }
 }

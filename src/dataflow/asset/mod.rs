@@ -12,6 +12,7 @@
 
 mod plan;
 mod row;
+mod block;
 mod series;
 mod era;
 mod columns;
@@ -25,6 +26,8 @@ mod score;
 mod single;
 mod telling;
 mod assess;
+mod lane;
+mod ordinary;
 mod tables;
 mod rebuild;
 mod edit;

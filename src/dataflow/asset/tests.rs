@@ -260,6 +260,7 @@ impl Random {
 }
 
 mod edits;
+mod lane;
 mod pages;
 
 const SERIES: [(i64, f64); 7] =

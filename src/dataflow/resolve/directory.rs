@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Devices with equal kinds of routes have their columns mapped alike.
 pub type Shape = Vec<(Arc<str>, Arc<str>)>;
 
+/// Keys up to this length stand beside what else is known of a device.
+const KEY_BYTES: usize = 23;
+
 /// What is known of a device with routes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sender {
@@ -20,6 +23,9 @@ pub struct Sender {
     pub shape: u32,
     /// The asset of its first route.
     pub asset: u32,
+    /// Its key, when that is not too long; then the length is.
+    key: [u8; KEY_BYTES],
+    length: u8,
 }
 
 /// An asset type as it is now.
@@ -62,6 +68,18 @@ impl Default for Directory {
     }
 }
 
+impl Sender {
+    /// A device without routes.
+    fn of(key: &str) -> Self {
+        let mut sender = Self { length: u8::MAX, ..Self::default() };
+        if let Some(place) = sender.key.get_mut(..key.len()) {
+            place.copy_from_slice(key.as_bytes());
+            sender.length = key.len() as u8;
+        }
+        sender
+    }
+}
+
 impl Directory {
     /// How many senders there are, those without routes as one.
     pub fn len(&self) -> usize {
@@ -73,9 +91,14 @@ impl Directory {
         self.numbers.get(device).copied().unwrap_or(0)
     }
 
-    /// The key of the sender with this number; empty for number 0.
-    pub fn key(&self, number: u32) -> &str {
-        &self.keys[number as usize]
+    /// Whether the sender with this number has this key; number 0 has an empty one.
+    #[inline]
+    pub fn has_key(&self, number: u32, key: &str) -> bool {
+        let sender = &self.senders[number as usize];
+        match sender.key.get(..sender.length as usize) {
+            Some(known) => known == key.as_bytes(),
+            None => *self.keys[number as usize] == *key,
+        }
     }
 
     /// The sender with this number.
@@ -148,7 +171,7 @@ impl Directory {
         let next = self.senders.len() as u32;
         let number = *self.numbers.entry(Arc::clone(device)).or_insert(next);
         if number == next {
-            self.senders.push(Sender::default());
+            self.senders.push(Sender::of(device));
             self.routes.push(Vec::new());
             self.keys.push(Arc::clone(device));
         }
@@ -162,7 +185,8 @@ impl Directory {
         // There are as many shapes as pairs of types that are linked: a search is short.
         let known = self.shapes.iter().position(|known| *known == shape);
         let number_of_shape = known.unwrap_or(self.shapes.len()) as u32;
-        self.senders[number as usize] = Sender { device, shape: number_of_shape, asset };
+        let sender = &mut self.senders[number as usize];
+        (sender.device, sender.shape, sender.asset) = (device, number_of_shape, asset);
         if known.is_none() {
             self.shapes.push(shape);
         }

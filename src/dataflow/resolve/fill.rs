@@ -1,8 +1,8 @@
 //! Fills the slots of rows from a column, one column after the other.
 
-use super::columns::{Convert, Source};
+use super::columns::{Columns, Convert, Source};
 use crate::catalog::Conversion;
-use crate::model::{Quality, Rows, Symbol, mask_words};
+use crate::model::{Batch, Quality, Rows, Symbol, mask_words};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Float64Type, Int64Type};
@@ -19,6 +19,39 @@ pub struct Picked<'a> {
 const INTEGERS_EXACT_TO: f64 = 9_007_199_254_740_992.0;
 
 impl Picked<'_> {
+    /// Fills all slots of rows that have no words yet, row after row. Returns `false`, and leaves them
+    /// without words, unless every slot is a column of finite doubles as they are, without nulls.
+    pub fn fill_whole(&self, columns: &Columns, batch: &Batch, rows: &mut Rows) -> bool {
+        let as_it_is = |(slot, source): (usize, &Source)| {
+            let column = batch.rows().column(source.column);
+            let is_plain = source.slot == slot
+                && source.range.is_none()
+                && source.convert == Convert::Double(Conversion::IDENTITY)
+                && column.null_count() == 0;
+            is_plain.then(|| &column.as_primitive::<Float64Type>().values()[..])
+        };
+        let sources = columns.sources.iter().enumerate();
+        let read: Option<Vec<&[f64]>> = sources.map(as_it_is).collect();
+        let Some(read) =
+            read.filter(|read| self.qualities.is_none() && read.len() == columns.slots)
+        else {
+            return false;
+        };
+        rows.words.reserve_exact(self.picked.len() * read.len());
+        let mut are_finite = true;
+        for row in self.picked {
+            rows.words.extend(read.iter().map(|column| {
+                let number = column[*row as usize];
+                are_finite &= number.is_finite();
+                number.to_bits()
+            }));
+        }
+        if !are_finite {
+            rows.words.clear();
+        }
+        are_finite
+    }
+
     /// Fills one slot of `rows`, whose masks say that it has a point in each row, and whose
     /// qualities and words are zero so far. Calls `refuse` with the row of the batch whose value
     /// is there but cannot be a value of the metric. Returns whether all rows have a point.

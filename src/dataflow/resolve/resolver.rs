@@ -59,6 +59,11 @@ impl Resolver {
                     continue;
                 }
                 let mut rows = self.start(batch, columns, shape, route);
+                if picked.fill_whole(columns, batch, &mut rows) {
+                    resolved.push(rows);
+                    continue;
+                }
+                rows.words.resize(picked.picked.len() * columns.slots, 0);
                 let mut whole = true;
                 for source in &columns.sources {
                     let column = batch.rows().column(source.column);
@@ -91,7 +96,7 @@ impl Resolver {
             let device = devices.value(row);
             if device != last {
                 let expected = self.after[number as usize];
-                let next = match self.directory.key(expected) == device {
+                let next = match self.directory.has_key(expected, device) {
                     true => expected,
                     false => self.directory.number(device),
                 };
@@ -103,7 +108,7 @@ impl Resolver {
         }
     }
 
-    /// Rows for one route of all picked senders, with zeros in the slots that it fills.
+    /// Rows for one route of all picked senders, still without words.
     fn start(&self, batch: &Batch, columns: &Columns, shape: usize, route: usize) -> Rows {
         let picked = &self.picked[shape];
         let (slots, length) = (columns.slots, picked.len());
@@ -120,7 +125,6 @@ impl Resolver {
         rows.messages = picked.iter().map(|row| messages[*row as usize]).collect();
         rows.fresh = columns.mask().repeat(length);
         rows.quality = vec![0; length * slots];
-        rows.words = vec![0; length * slots];
         rows
     }
 }
