@@ -4,7 +4,6 @@ use super::changes::{Changes, Names};
 use super::checkpoint::Saving;
 use super::era::Era;
 use super::evaluate::{Failure, Span, SpanRows, evaluate};
-use super::lane::Lane;
 use super::plan::Plan;
 use super::rebuild::Ears;
 use super::row::{NEVER, RowLayout};
@@ -44,8 +43,6 @@ pub struct TypeState {
     pub(super) clock: i64,
     /// When something happens to an asset's rules by itself.
     pub(super) alarms: BinaryHeap<Reverse<(i64, u32)>>,
-    /// The assets whose rows are ordinary.
-    pub(super) lane: Lane,
     /// The save that is under way, if one is.
     pub(super) saving: Option<Saving>,
 }
@@ -60,7 +57,6 @@ impl TypeState {
     /// No assets yet, in the last of these eras, at this time of the clock.
     pub(super) fn of(eras: Vec<Arc<Era>>, era: Arc<Era>, clock: i64) -> Self {
         Self {
-            lane: Lane::new(&era.plan),
             eras,
             era,
             index: Vec::new(),
@@ -87,13 +83,12 @@ impl TypeState {
         let spans = (self.spans.capacity() + self.spare.capacity()) * size_of::<Span>();
         let indexes = self.index.capacity() + self.opened.capacity() + self.vacant.capacity();
         let alarms = self.alarms.capacity() * size_of::<(i64, u32)>();
-        self.lane.bytes() + spans + touched + self.staged.capacity() * 8 + indexes * 4 + alarms
+        spans + touched + self.staged.capacity() * 8 + indexes * 4 + alarms
     }
 
     /// Takes all rows of one epoch, in the order of their arrival, and says what changed.
     pub fn apply(&mut self, rows: Rows, names: &Names, out: &mut Changes) {
-        let others = self.take_ordinary(&rows, out);
-        self.place(rows, &others, out);
+        self.place(rows, out);
         self.ask(names, out);
         self.reassess(names, out);
     }
@@ -119,7 +114,6 @@ impl TypeState {
                 continue;
             }
             self.save_early(index as usize);
-            self.fetch(index as usize);
             let asset = &mut self.assets[index as usize];
             asset.log.advance(&era.plan, &era.states, passed, &mut self.steps);
             let about = (&self.steps, names.get(asset.id));
@@ -162,19 +156,15 @@ impl TypeState {
         }
     }
 
-    /// Puts the points of rows that are not ordinary into the series and marks what must be looked
-    /// at again.
-    fn place(&mut self, rows: Rows, others: &[u32], out: &mut Changes) {
+    /// Puts the points into the series and marks what must be looked at again.
+    fn place(&mut self, rows: Rows, out: &mut Changes) {
         let era = Arc::clone(&self.era);
         let layout = &era.plan.rows;
         debug_assert_eq!(rows.slots, era.plan.measured());
         let all = era.plan.measured_mask();
         let mut arrivals = Arrivals::new(rows);
         let mut mask = vec![0; all.len()];
-        if others.len() < arrivals.rows.len() {
-            arrivals.keep();
-        }
-        for i in others.iter().map(|i| *i as usize) {
+        for i in 0..arrivals.rows.len() {
             let rows = &arrivals.rows;
             let (id, time) = (rows.assets[i], rows.times[i]);
             let asset = self.open(id);

@@ -135,10 +135,8 @@ impl TypeState {
             let at = saving.next;
             saving.next += 1;
             if std::mem::take(&mut saving.waiting[at]) {
-                let (asset, series) = (&mut self.assets[at], &self.series[at]);
-                self.lane.leave(at, &self.era.plan, asset, series);
-                save(asset, series, out);
-                return Some(asset.id);
+                save(&self.assets[at], &self.series[at], out);
+                return Some(self.assets[at].id);
             }
         }
         self.saving = None;
@@ -188,10 +186,8 @@ impl TypeState {
         let Some(saving) = &mut self.saving else { return };
         if saving.waiting.get_mut(at).is_some_and(std::mem::take) {
             let mut bytes = Vec::new();
-            let (asset, series) = (&mut self.assets[at], &self.series[at]);
-            self.lane.leave(at, &self.era.plan, asset, series);
-            save(asset, series, &mut bytes);
-            saving.early.push((asset.id, bytes));
+            save(&self.assets[at], &self.series[at], &mut bytes);
+            saving.early.push((self.assets[at].id, bytes));
         }
     }
 }

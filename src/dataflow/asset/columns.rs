@@ -72,37 +72,13 @@ impl Columns {
         Self { rows: count, columns }
     }
 
-    /// Rows that have good points of all measured metrics, of which these are the words.
-    pub fn whole<'r>(plan: &Plan, rows: impl ExactSizeIterator<Item = &'r [u64]>) -> Self {
-        let (count, read) = (rows.len(), plan.read.len());
-        let mut words = vec![0; read * count];
-        for (at, row) in rows.enumerate() {
-            for (column, slot) in plan.read.iter().enumerate() {
-                words[column * count + at] = row[*slot];
-            }
-        }
-        let words = Buffer::from_vec(words);
-        let mut columns = vec![None; plan.layout.slots.len()];
-        for (column, slot) in plan.read.iter().enumerate() {
-            let words = ScalarBuffer::new(words.clone(), column * count, count);
-            columns[*slot] = Some(array(plan.layout.slots[*slot].data_type, words, &[]));
-        }
-        Self { rows: count, columns }
-    }
-
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Puts in the column of a metric: words, and the rows without a value.
-    pub fn put(
-        &mut self,
-        plan: &Plan,
-        slot: usize,
-        words: impl Into<ScalarBuffer<u64>>,
-        missing: &[usize],
-    ) {
+    pub fn put(&mut self, plan: &Plan, slot: usize, words: Vec<u64>, missing: &[usize]) {
         let data_type = plan.layout.slots[slot].data_type;
         self.columns[slot] = Some(array(data_type, words.into(), missing));
     }
@@ -128,20 +104,6 @@ impl Results {
         })
     }
 
-    /// All values as words, anything where there is none.
-    pub fn words(&self) -> ScalarBuffer<u64> {
-        match &self.values {
-            Values::Words(words) => words.clone(),
-            Values::Bits(bits) => bits.iter().map(u64::from).collect(),
-        }
-    }
-
-    /// The rows without a value, ascending.
-    pub fn missing(&self) -> Vec<usize> {
-        let Some(nulls) = &self.nulls else { return Vec::new() };
-        (0..nulls.len()).filter(|row| nulls.is_null(*row)).collect()
-    }
-
     /// Why a row has no value, when it could not be computed.
     #[inline]
     pub fn failure(&self, row: usize) -> Option<Arc<str>> {
@@ -160,19 +122,13 @@ impl Results {
     /// Sets a bit in the words of the rows that have a value, and in others where that is true.
     /// A row is so many words; its bit is counted from its first word on.
     pub fn mark(&self, bit: usize, width: usize, known: &mut [u64], are_true: &mut [u64]) {
-        let (word, mask) = (bit / 64, 1 << (bit % 64));
+        let (word, bit) = (bit / 64, 1 << (bit % 64));
         match &self.nulls {
-            None => known.chunks_exact_mut(width).for_each(|row| row[word] |= mask),
+            None => known.chunks_exact_mut(width).for_each(|row| row[word] |= bit),
             Some(nulls) => {
-                nulls.valid_indices().for_each(|row| known[row * width + word] |= mask);
+                nulls.valid_indices().for_each(|row| known[row * width + word] |= bit);
             }
         }
-        self.mark_true(bit, width, are_true);
-    }
-
-    /// Sets a bit in the words of the rows that have a value which is true.
-    pub fn mark_true(&self, bit: usize, width: usize, are_true: &mut [u64]) {
-        let (word, bit) = (bit / 64, 1 << (bit % 64));
         match &self.values {
             Values::Bits(bits) => {
                 let bits = self.nulls.as_ref().map_or(bits.clone(), |nulls| bits & nulls.inner());

@@ -12,7 +12,6 @@
 
 mod plan;
 mod row;
-mod block;
 mod series;
 mod era;
 mod columns;
@@ -26,8 +25,6 @@ mod score;
 mod single;
 mod telling;
 mod assess;
-mod lane;
-mod ordinary;
 mod tables;
 mod rebuild;
 mod edit;

@@ -100,8 +100,6 @@ impl TypeState {
 
     /// Puts an edit aside until the rows that it is about are here.
     pub(super) fn park_edit(&mut self, index: usize, edit: Edit) {
-        // Its rows wait from here on, ordinary ones too.
-        self.fetch(index);
         let new = || Box::new(Parked::new(&self.era.plan));
         let parked = self.assets[index].parked.get_or_insert_with(new);
         parked.edits.push((parked.rows.len(), edit));

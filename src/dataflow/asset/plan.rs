@@ -2,7 +2,6 @@
 
 use super::event::EventPlan;
 use super::level::RulePlan;
-use super::rollup::STAT_WORDS;
 use super::row::RowLayout;
 use super::score::HealthPlan;
 use crate::catalog::Layout;
@@ -35,8 +34,8 @@ pub struct Plan {
     /// All metrics, measured and derived, as a mask.
     pub(super) all_metrics: Vec<u64>,
     pub(super) numeric: Vec<usize>,
-    /// Whether all metrics are doubles.
-    pub(super) are_doubles: bool,
+    /// The same as a mask, when all of them are doubles.
+    pub(super) numeric_doubles: Option<Vec<u64>>,
     pub(super) windows: Vec<Window>,
     pub(super) rules: Vec<RulePlan>,
     /// Where the rules look, when all of them look at metrics and nothing else has a state.
@@ -159,7 +158,11 @@ impl Plan {
             names: layout.slots.iter().map(|slot| slot.name.as_str().into()).collect(),
             measured_touched: mask_of(0..layout.measured, metrics),
             all_metrics: mask_of(0..metrics, metrics),
-            are_doubles: layout.slots.iter().all(|slot| slot.data_type == DataType::Double),
+            numeric_doubles: {
+                let mut numeric = layout.numeric().into_iter();
+                let doubles = numeric.all(|slot| layout.slots[slot].data_type == DataType::Double);
+                doubles.then(|| mask_of(layout.numeric(), metrics))
+            },
             numeric: layout.numeric(),
             windows: document.windows(),
             hot_horizon: document.time.hot_horizon.0,
@@ -191,19 +194,6 @@ impl Plan {
     /// The mask of a row in which all measured metrics have points.
     pub(super) fn measured_mask(&self) -> Vec<u64> {
         mask_of(0..self.measured(), self.measured())
-    }
-
-    /// Whether there can be ordinary rows; see [`super::lane`]: with all measured metrics there is a
-    /// point of every derived one, and every row counts in all windows.
-    pub(super) fn has_ordinary_rows(&self) -> bool {
-        let has_trigger = |derived: &DerivedPlan| derived.trigger.iter().any(|mask| *mask != 0);
-        let counts = self.windows.is_empty() || !self.numeric.is_empty();
-        self.measured() > 0 && counts && self.derived.iter().all(has_trigger)
-    }
-
-    /// Words of a row of the table of a window size.
-    pub(super) fn window_words(&self) -> usize {
-        1 + self.numeric.len() * STAT_WORDS
     }
 
     /// The mask of all metrics, measured and derived.

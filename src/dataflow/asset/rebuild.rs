@@ -123,7 +123,6 @@ impl TypeState {
         names: &Names,
         (tables, said, out): Ears<'_>,
     ) {
-        self.fetch(index);
         let asset = &mut self.assets[index];
         asset.resting = None;
         let name = Arc::clone(names.get(asset.id));

@@ -10,7 +10,6 @@ use super::series::Series;
 use crate::base::serial::words;
 use crate::model::Window;
 use serde::{Deserialize, Serialize};
-use std::ops::RangeInclusive;
 
 /// Words of one metric in a window: `count, sum, min, max, first, last`.
 pub const STAT_WORDS: usize = 6;
@@ -41,24 +40,6 @@ impl Windows {
         });
         let open = self.open.capacity() * size_of::<OpenWindow>();
         size_of::<Self>() + open + words.sum::<usize>() * 8
-    }
-
-    /// The start of the newest window, and its row of the table.
-    pub fn newest(&self) -> Option<(i64, &[u64])> {
-        self.open.last().map(|open| (open.start, &open.words[..]))
-    }
-
-    /// Lets the newest window, if there is one, have another row of the table.
-    pub fn set_newest(&mut self, words: &[u64], changed: bool) {
-        if let Some(open) = self.open.last_mut() {
-            open.words.copy_from_slice(words);
-            open.dirty |= changed;
-        }
-    }
-
-    /// Begins a window.
-    pub fn begin(&mut self, plan: &Plan, start: i64) {
-        self.at(plan, start);
     }
 
     /// Adds the fresh points of an appended row.
@@ -133,25 +114,18 @@ impl Windows {
         }
     }
 
-    /// Folds rows that leave the series into the windows that stay open, those that end after
+    /// Folds a row that leaves the series into the windows that stay open, those that end after
     /// `limit`.
-    pub fn absorb(
-        &mut self,
-        plan: &Plan,
-        window: Window,
-        (series, rows): (&Series, RangeInclusive<usize>),
-        limit: i64,
-    ) {
-        let (size, width) = (window.size().0, plan.numeric.len() * STAT_WORDS);
-        let mut open = self.open.iter_mut().filter(|open| open.start + size > limit).peekable();
-        for i in rows {
-            let time = series.time(&plan.rows, i);
-            while open.next_if(|open| open.start + size <= time).is_some() {}
-            if let Some(open) = open.peek_mut().filter(|open| open.start <= time) {
-                let folded = open.folded.get_or_insert_with(|| vec![0; width]);
-                add_of(plan, folded.as_chunks_mut().0, series, i);
-            }
+    pub fn absorb(&mut self, plan: &Plan, window: Window, row: &[u64], limit: i64) {
+        let time = plan.rows.time(row);
+        let start = time - time.rem_euclid(window.size().0);
+        if start + window.size().0 <= limit {
+            return;
         }
+        let Ok(at) = self.open.binary_search_by_key(&start, |open| open.start) else { return };
+        let width = plan.numeric.len() * STAT_WORDS;
+        let folded = self.open[at].folded.get_or_insert_with(|| vec![0; width]);
+        add_row(plan, folded.as_chunks_mut().0, row);
     }
 
     /// Folds the rows of all past segments into the windows that stay open.
@@ -213,7 +187,7 @@ impl Windows {
             }
         };
         let at = found.unwrap_or_else(|at| {
-            let words = vec![0; plan.window_words()];
+            let words = vec![0; 1 + plan.numeric.len() * STAT_WORDS];
             self.open.insert(at, OpenWindow { start, words, folded: None, dirty: false });
             at
         });
@@ -243,7 +217,7 @@ impl OpenWindow {
         }
         if numeric().all(|(_, slot)| is_touched(slot)) {
             for i in rows {
-                add_of(plan, stats, series, i);
+                add_row(plan, stats, series.row(&plan.rows, i));
             }
         } else {
             for (k, slot) in numeric().filter(|(_, slot)| is_touched(*slot)) {
@@ -264,18 +238,17 @@ impl OpenWindow {
     }
 }
 
-/// Adds the own points of row `i` of the series.
-fn add_of(plan: &Plan, stats: &mut [[u64; STAT_WORDS]], series: &Series, i: usize) {
-    match series.values(&plan.rows, i) {
-        Some(values) => add_values(plan, stats, values),
-        None => drop(add_row(plan, stats, series.row(&plan.rows, i))),
-    }
-}
-
 /// Adds the row's own points. Returns whether there are any.
 fn add_row(plan: &Plan, stats: &mut [[u64; STAT_WORDS]], row: &[u64]) -> bool {
-    if plan.rows.is_fresh_and_good(row, &plan.all_metrics) {
-        add_values(plan, stats, plan.rows.values(row));
+    let doubles = plan.numeric_doubles.as_ref();
+    if doubles.is_some_and(|all| plan.rows.is_fresh_and_good(row, all)) {
+        let values = plan.rows.values(row);
+        if values.len() == stats.len() {
+            stats.iter_mut().zip(values).for_each(|(stat, word)| add(stat, f64::from_bits(*word)));
+        } else {
+            let numeric = plan.numeric.iter().map(|slot| f64::from_bits(values[*slot]));
+            stats.iter_mut().zip(numeric).for_each(|(stat, x)| add(stat, x));
+        }
         return !plan.numeric.is_empty();
     }
     let mut any = false;
@@ -286,22 +259,6 @@ fn add_row(plan: &Plan, stats: &mut [[u64; STAT_WORDS]], row: &[u64]) -> bool {
         }
     }
     any
-}
-
-/// Adds good points of all metrics.
-#[inline]
-pub fn add_values(plan: &Plan, stats: &mut [[u64; STAT_WORDS]], values: &[u64]) {
-    if plan.are_doubles && values.len() == stats.len() {
-        for (stat, word) in stats.iter_mut().zip(values) {
-            add(stat, f64::from_bits(*word));
-        }
-        return;
-    }
-    for (stat, slot) in stats.iter_mut().zip(&plan.numeric) {
-        if let Some(x) = plan.layout.slots[*slot].data_type.number(values[*slot]) {
-            add(stat, x);
-        }
-    }
 }
 
 /// Adds the points of a metric in past segments that lie in a range of times.

@@ -174,85 +174,6 @@ impl RowLayout {
         &row[self.condition_masks..self.qualities]
     }
 
-    /// Words of the rules' conditions.
-    pub fn condition_words(&self) -> usize {
-        2 * mask_words(self.conditions)
-    }
-
-    /// A row that has a good point of every metric and a value of every expression, all zero.
-    pub fn whole(&self) -> Vec<u64> {
-        let mut row = vec![0; self.stride];
-        (0..self.metrics).for_each(|slot| self.set_good_point(&mut row, slot, 0));
-        (0..self.numbers).for_each(|number| self.set_number(&mut row, number, Some(0)));
-        for i in 0..self.conditions {
-            set_bit(&mut row[self.condition_masks + i / 64], i, true);
-        }
-        row
-    }
-
-    /// Words of a row in which nothing is missing, when only what differs between such rows is kept.
-    #[inline]
-    pub fn folded(&self) -> usize {
-        1 + self.metrics + self.numbers + mask_words(self.conditions)
-    }
-
-    /// Whether nothing is missing in a row: whether it differs from [`RowLayout::whole`] only by
-    /// what [`RowLayout::fold`] keeps.
-    pub fn is_whole(&self, row: &[u64]) -> bool {
-        let all = |from: usize, count: usize| {
-            (0..mask_words(count)).all(|i| row[from + i] == ones(count, i))
-        };
-        row[ERRORS] == 0
-            && all(MASKS, self.metrics)
-            && all(MASKS + self.mask, self.metrics)
-            && all(self.number_mask, self.numbers)
-            && all(self.condition_masks, self.conditions)
-            && row[self.qualities..].iter().all(|word| *word == 0)
-    }
-
-    /// Appends what differs between rows in which nothing is missing: time, values, numbers, and
-    /// which conditions are true.
-    #[inline]
-    pub fn fold(&self, row: &[u64], out: &mut Vec<u64>) {
-        out.push(row[TIME]);
-        out.extend_from_slice(&row[self.values..self.number_mask]);
-        out.extend_from_slice(
-            &row[self.condition_masks + mask_words(self.conditions)..self.qualities],
-        );
-    }
-
-    /// Makes the row again of which this is left.
-    pub fn unfold(&self, folded: &[u64], row: &mut [u64]) {
-        row.fill(0);
-        row[TIME] = folded[0];
-        for i in 0..self.mask {
-            row[MASKS + i] = ones(self.metrics, i);
-            row[MASKS + self.mask + i] = ones(self.metrics, i);
-        }
-        let numbers = self.number_mask - self.values;
-        row[self.values..self.number_mask].copy_from_slice(&folded[1..1 + numbers]);
-        (0..mask_words(self.numbers))
-            .for_each(|i| row[self.number_mask + i] = ones(self.numbers, i));
-        let conditions = mask_words(self.conditions);
-        for i in 0..conditions {
-            row[self.condition_masks + i] = ones(self.conditions, i);
-            row[self.condition_masks + conditions + i] = folded[1 + numbers + i];
-        }
-    }
-
-    /// Sets which of the rules' conditions are true, all of which are known.
-    #[inline]
-    pub fn set_true(&self, row: &mut [u64], are_true: &[u64]) {
-        let at = self.condition_masks + are_true.len();
-        row[at..at + are_true.len()].copy_from_slice(are_true);
-    }
-
-    /// The values of all metrics, to be changed.
-    #[inline]
-    pub fn values_mut<'a>(&self, row: &'a mut [u64]) -> &'a mut [u64] {
-        &mut row[self.values..self.number_values]
-    }
-
     /// Sets a word of the rules' conditions: which are known, and which of these are true.
     #[inline]
     pub fn set_conditions(&self, row: &mut [u64], word: usize, (known, are_true): (u64, u64)) {
@@ -344,12 +265,6 @@ impl RowLayout {
         let qualities = &mut row[self.qualities + slot / 2];
         *qualities = *qualities & !(0xffff_ffff << shift) | u64::from(quality.0) << shift;
     }
-}
-
-/// Word `i` of the mask of so many bits, all of them set.
-#[inline]
-fn ones(count: usize, i: usize) -> u64 {
-    u64::MAX >> (64 - (count - 64 * i).min(64))
 }
 
 #[inline]

@@ -1,7 +1,7 @@
 //! The recent history of one asset: its rows in event-time order, each complete as of its time.
 
-use super::block::{BLOCK_ROWS, Block};
 use super::row::RowLayout;
+use crate::base::serial::words;
 use crate::model::Quality;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -12,9 +12,7 @@ use std::collections::VecDeque;
 /// block by block, and neither moves the others.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Series {
-    /// All blocks but the last, which ends with the last row.
     blocks: VecDeque<Block>,
-    last: Block,
     /// Where in the first block row 0 stands, and how many rows there are.
     head: usize,
     len: usize,
@@ -23,6 +21,10 @@ pub struct Series {
     /// Whether row 0 is only there to be held from: its own points were folded away.
     pub base: bool,
 }
+
+/// The words of [`BLOCK_ROWS`] rows; the last block ends with the last row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Block(#[serde(with = "words")] Vec<u64>);
 
 /// Where a point went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,10 @@ pub enum Placed {
     /// The key was there with another value or quality: replaced.
     Corrected,
 }
+
+/// Rows of a block: few, because most of the room in the last one is empty, and as many as a
+/// list of blocks is short.
+const BLOCK_ROWS: usize = 8;
 
 impl Series {
     /// No rows. Assets that begin together would need new blocks together, and all pay for it in
@@ -49,35 +55,27 @@ impl Series {
 
     /// The bytes that it takes.
     pub fn bytes(&self) -> usize {
-        let words = self.blocks.iter().chain([&self.last]).map(Block::bytes);
-        size_of::<Self>() + self.blocks.capacity() * size_of::<Block>() + words.sum::<usize>()
+        let words: usize = self.blocks.iter().map(|block| block.0.capacity()).sum();
+        size_of::<Self>() + self.blocks.capacity() * size_of::<Block>() + words * 8
     }
 
     /// Row `i`.
     #[inline]
     pub fn row(&self, layout: &RowLayout, i: usize) -> &[u64] {
-        let (block, at) = self.at(i);
-        self.block(block).row(layout, at)
+        let (block, at) = self.at(layout, i);
+        &self.blocks[block].0[at..at + layout.stride]
     }
 
     /// Row `i`, to be changed.
     #[inline]
     pub fn row_mut(&mut self, layout: &RowLayout, i: usize) -> &mut [u64] {
-        let (block, at) = self.at(i);
-        self.block_mut(block).row_mut(layout, at)
-    }
-
-    /// The values of row `i`, when it is kept as one in which nothing is missing.
-    #[inline]
-    pub fn values(&self, layout: &RowLayout, i: usize) -> Option<&[u64]> {
-        let (block, at) = self.at(i);
-        self.block(block).values(layout, at)
+        let (block, at) = self.at(layout, i);
+        &mut self.blocks[block].0[at..at + layout.stride]
     }
 
     /// The event time of row `i`.
     pub fn time(&self, layout: &RowLayout, i: usize) -> i64 {
-        let (block, at) = self.at(i);
-        self.block(block).time(layout, at)
+        layout.time(self.row(layout, i))
     }
 
     /// The newest event time.
@@ -109,8 +107,8 @@ impl Series {
         if index < self.len && self.time(layout, index) == time {
             return (index, false);
         }
-        self.make_room(layout);
-        self.last.push_empty(layout);
+        let words = self.end(layout);
+        words.resize(words.len() + layout.stride, 0);
         self.len += 1;
         // The rows behind it move up by one.
         for i in (index..self.len - 1).rev() {
@@ -129,20 +127,7 @@ impl Series {
 
     /// Puts a row behind the newest one.
     pub fn push(&mut self, layout: &RowLayout, row: &[u64]) {
-        self.make_room(layout);
-        match layout.is_whole(row) {
-            true => self.last.push_whole(layout, row),
-            false => self.last.push(layout, row),
-        }
-        self.len += 1;
-        self.newest = layout.time(row);
-    }
-
-    /// Puts a row behind the newest one, in which nothing is missing.
-    #[inline]
-    pub fn push_whole(&mut self, layout: &RowLayout, row: &[u64]) {
-        self.make_room(layout);
-        self.last.push_whole(layout, row);
+        self.end(layout).extend_from_slice(row);
         self.len += 1;
         self.newest = layout.time(row);
     }
@@ -186,14 +171,11 @@ impl Series {
         self.base &= !cut.base;
         self.len = at;
         self.newest = if at == 0 { 0 } else { self.time(layout, at - 1) };
-        let (block, rows) = self.at(at);
-        if block < self.blocks.len() {
-            self.blocks.truncate(block + 1);
-            self.last = self.blocks.pop_back().unwrap_or_default();
+        let (block, words) = self.at(layout, at);
+        if let Some(block) = self.blocks.get_mut(block) {
+            block.0.truncate(words);
         }
-        if block == self.blocks.len() {
-            self.last.truncate(layout, rows);
-        }
+        self.blocks.truncate(block + 1);
         cut
     }
 
@@ -212,7 +194,6 @@ impl Series {
             // The allocator has it for the next new block.
             self.blocks.pop_front();
         }
-        self.blocks.iter_mut().for_each(Block::unread);
     }
 
     /// Gives room back that is not needed.
@@ -222,43 +203,35 @@ impl Series {
         }
     }
 
-    /// Where row `i` stands: its block, and its place in there.
+    /// Where row `i` stands: its block, and where in there its words begin.
     #[inline]
-    fn at(&self, i: usize) -> (usize, usize) {
+    fn at(&self, layout: &RowLayout, i: usize) -> (usize, usize) {
         let at = self.head + i;
-        (at / BLOCK_ROWS, at % BLOCK_ROWS)
+        (at / BLOCK_ROWS, at % BLOCK_ROWS * layout.stride)
     }
 
+    /// The words of the block in which the next row stands, up to that row.
     #[inline]
-    fn block(&self, at: usize) -> &Block {
-        self.blocks.get(at).unwrap_or(&self.last)
-    }
-
-    #[inline]
-    fn block_mut(&mut self, at: usize) -> &mut Block {
-        self.blocks.get_mut(at).unwrap_or(&mut self.last)
-    }
-
-    /// Sees to it that the next row is one of the last block.
-    #[inline]
-    fn make_room(&mut self, layout: &RowLayout) {
-        let (block, at) = self.at(self.len);
-        if block > self.blocks.len() {
-            self.blocks.push_back(std::mem::take(&mut self.last));
+    fn end(&mut self, layout: &RowLayout) -> &mut Vec<u64> {
+        let (block, at) = self.at(layout, self.len);
+        if block == self.blocks.len() {
+            // Nobody looks at what stands before the first row.
+            let mut words = Vec::with_capacity(BLOCK_ROWS * layout.stride);
+            words.resize(at, 0);
+            self.blocks.push_back(Block(words));
         }
-        if self.len == 0 {
-            self.last.skip(layout, at);
-        }
+        &mut self.blocks[block].0
     }
 
     fn copy(&mut self, layout: &RowLayout, from: usize, to: usize) {
-        let (from, to) = (self.at(from), self.at(to));
+        let (from, to) = (self.at(layout, from), self.at(layout, to));
+        let words = from.1..from.1 + layout.stride;
         if from.0 == to.0 {
-            return self.block_mut(from.0).copy(layout, from.1, to.1);
+            return self.blocks[from.0].0.copy_within(words, to.1);
         }
-        let mut block = std::mem::take(self.block_mut(to.0));
-        self.block(from.0).put(layout, from.1, block.row_mut(layout, to.1));
-        *self.block_mut(to.0) = block;
+        let mut block = std::mem::take(&mut self.blocks[to.0].0);
+        block[to.1..to.1 + layout.stride].copy_from_slice(&self.blocks[from.0].0[words]);
+        self.blocks[to.0].0 = block;
     }
 }
 

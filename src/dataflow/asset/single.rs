@@ -78,13 +78,8 @@ pub struct Asset {
     pub appended: bool,
     /// Whether `limit` is settled for this epoch.
     pub opened: bool,
-    /// Windows are settled again when the watermark has passed this time.
-    pub settle_at: i64,
-    /// Rows are forgotten again when there are so many.
-    pub forget_at: usize,
-    /// Whether some of it stands on the lane; see [`super::lane`].
-    #[serde(skip)]
-    pub is_on_lane: bool,
+    settle_at: i64,
+    forget_at: usize,
 }
 
 impl Asset {
@@ -133,7 +128,6 @@ impl Asset {
             opened: false,
             settle_at: NEVER,
             forget_at: FORGET_AFTER,
-            is_on_lane: false,
         }
     }
 
@@ -175,7 +169,6 @@ impl Asset {
 
     /// Folds the touched metrics anew in all windows that overlap a range of times.
     pub fn fold(&mut self, era: &Era, series: &Series, times: (i64, i64), touched: &[u64]) {
-        debug_assert!(!self.is_on_lane);
         let past = Past { segments: &self.past, now: era };
         for (at, windows) in self.windows.iter_mut().enumerate() {
             windows.refold(past, at, series, times, touched);
@@ -219,25 +212,14 @@ impl Asset {
     fn settle_behind(&mut self, plan: &Plan, newest: i64) {
         let watermark = newest.saturating_sub(plan.out_of_order);
         if watermark >= self.settle_at || !self.appended {
-            self.settle_at_watermark(plan, watermark);
+            let sizes = self.windows.iter_mut().zip(&plan.windows);
+            let next = sizes.filter_map(|(windows, window)| windows.settle(*window, watermark));
+            self.settle_at = next.min().unwrap_or(NEVER);
         }
-    }
-
-    /// Settles the windows that are complete.
-    pub fn settle_at_watermark(&mut self, plan: &Plan, watermark: i64) {
-        let sizes = self.windows.iter_mut().zip(&plan.windows);
-        let next = sizes.filter_map(|(windows, window)| windows.settle(*window, watermark));
-        self.settle_at = next.min().unwrap_or(NEVER);
-    }
-
-    /// Lets the points of the newest row be the newest ones.
-    pub fn take_newest(&mut self, plan: &Plan, row: &[u64]) {
-        take_fresh(&mut self.latest, plan, row);
     }
 
     /// Brings the row of `Latest` up to date.
     pub fn newest_points(&mut self, era: &Era, series: &Series, span: &Span) {
-        debug_assert!(!self.is_on_lane);
         let (plan, layout) = (&era.plan, &era.plan.rows);
         if self.appended {
             for i in span.start..series.len() {
@@ -262,7 +244,6 @@ impl Asset {
 
     /// Puts the asset's new rows into the tables, after its newest row in the series.
     pub fn hand_out(&mut self, era: &Era, row: &[u64], tables: &mut Tables, out: &mut Changes) {
-        debug_assert!(!self.is_on_lane);
         let (plan, states) = (&era.plan, &era.states);
         push(&mut tables.latest, self.id, &self.latest);
         if let Some(health) = &plan.health {
@@ -273,7 +254,7 @@ impl Asset {
     }
 
     /// Puts the asset's health into the table when it changed.
-    pub fn hand_out_health(
+    fn hand_out_health(
         &mut self,
         (plan, states): (&Plan, &StateLayout),
         health: &HealthPlan,
@@ -388,8 +369,11 @@ impl Asset {
         for (at, windows) in self.windows.iter_mut().enumerate() {
             windows.absorb_past(earlier, at, closed);
         }
-        for (windows, window) in self.windows.iter_mut().zip(&era.plan.windows) {
-            windows.absorb(&era.plan, *window, (series, series.first()..=base), closed);
+        for i in series.first()..=base {
+            let row = series.row(&era.plan.rows, i);
+            for (windows, window) in self.windows.iter_mut().zip(&era.plan.windows) {
+                windows.absorb(&era.plan, *window, row, closed);
+            }
         }
         let mut wanted = era.plan.all_mask();
         for i in (series.first()..=base).rev() {

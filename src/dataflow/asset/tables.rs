@@ -100,7 +100,7 @@ impl Arrivals {
         Self { rows, accepted: false, outcomes: Vec::new(), superseded: Vec::new() }
     }
 
-    /// A row kept all of its points.
+    /// Row `i` kept all of its points.
     pub fn keep(&mut self) {
         self.accepted = true;
     }

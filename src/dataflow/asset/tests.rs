@@ -260,7 +260,6 @@ impl Random {
 }
 
 mod edits;
-mod lane;
 mod pages;
 
 const SERIES: [(i64, f64); 7] =

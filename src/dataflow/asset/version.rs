@@ -3,7 +3,6 @@
 use super::assess::TypeState;
 use super::changes::{Changes, Names};
 use super::era::Era;
-use super::lane::Lane;
 use super::parked::Parked;
 use super::plan::Plan;
 use super::row::NEVER;
@@ -26,8 +25,6 @@ impl TypeState {
         for table in [Table::Health, Table::Thresholds] {
             out.list.push(Change::Reset(plan.id, table));
         }
-        self.fetch_all();
-        self.lane = Lane::new(&plan);
         let old = Arc::clone(&self.era);
         self.era = Arc::new(Era::new(from, plan, Some(&old)));
         let is_laid_out_as_before = self.era.is_laid_out_as(&old);
@@ -63,7 +60,6 @@ impl TypeState {
     /// Forgets an asset: it is not in the catalog any more. Whoever keeps its rows drops them.
     pub fn remove(&mut self, id: u32, names: &Names, out: &mut Changes) {
         let Some(index) = self.find(id) else { return };
-        self.fetch(index);
         // What was said of it is dropped by its name; only the fleet has to be told.
         let mut unsaid = Said::default();
         self.assets[index].said = None;

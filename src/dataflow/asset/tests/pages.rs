@@ -309,3 +309,45 @@ fn edits_of_any_age_leave_what_points_in_order_give() {
     }
     assert!(waited > 100 && at_once > 10, "{waited} {at_once}");
 }
+
+#[test]
+fn rows_behind_an_edit_that_waits_are_not_touched_by_it() {
+    let mut graph = Graph::new(&DOCUMENT.replace("PT1H", "PT30S"));
+    let mut archive = Archive::default();
+    let row = |time: i64| [(0, (time, [Some(208.0), Some(10.0)]))];
+    for time in 0..100 {
+        let changes = graph.feed(&row(time * 10));
+        archive.take(&changes, &graph);
+    }
+    let micros = |second: i64| Timestamp(second * 1_000_000);
+    let metrics: Vec<Arc<str>> = vec!["temp".into(), "flow".into()];
+    let edit = Edit {
+        id: "edit".into(),
+        received_at: micros(1_000),
+        asset: 0,
+        asset_type: TypeId(3),
+        key: "pump-0".into(),
+        reason: "a test".into(),
+        user: None,
+        action: Action::Delete { metrics, from: micros(65), to: micros(5_000) },
+    };
+    let mut changes = Changes::default();
+    assert!(graph.state.edit(&edit, &graph.names, &mut changes).is_none());
+    archive.take(&changes, &graph);
+    // Sent again, and more.
+    for time in [990, 1_000, 1_010] {
+        let changes = graph.feed(&row(time));
+        archive.take(&changes, &graph);
+    }
+    archive.answer(&mut graph);
+    assert!(archive.wanted.is_empty());
+    let mut ordered = Graph::new(&DOCUMENT.replace("PT1H", "P3650D"));
+    for time in [0, 10, 20, 30, 40, 50, 60, 990, 1_000, 1_010] {
+        ordered.feed(&row(time));
+    }
+    for graph in [&mut ordered, &mut graph] {
+        graph.tick(2_000);
+    }
+    let (ordered, graph) = (ordered.said.without_revisions(), graph.said.without_revisions());
+    same(&ordered, &graph, "rows behind an edit");
+}
