@@ -35,7 +35,7 @@ const ASSETS_AT_ONCE: usize = 16;
 /// Points of a page that comes with others.
 const POINTS_AT_ONCE: usize = 200_000;
 /// Rows in memory that are looked at again at one epoch, unless it is one asset's.
-const ROWS_AT_ONCE: u32 = 20_000;
+const ROWS_AT_ONCE: u32 = 10_000;
 /// Points of a page. Points that would need more count in no view.
 const POINTS_MAX: usize = 8_000_000;
 
@@ -285,4 +285,54 @@ pub fn fill(pages: &mut [Page], historian: &Historian, as_of: Epoch) -> anyhow::
         page.content = points.map_or(PageContent::TooMany, |all| PageContent::Points(all.into()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TypeId;
+
+    /// Requests of assets, by id: so many rows are looked at again, with archived ones or without.
+    fn state(requests: impl IntoIterator<Item = (u32, u32, bool)>) -> State {
+        let mut state = State::default();
+        for (asset, rows, is_turn) in requests {
+            let (from, to) = if is_turn { PageRequest::TURN } else { (0, 1) };
+            let (asset_type, key) = (TypeId(0), format!("asset-{asset}").into());
+            let request = PageRequest { asset, asset_type, key, from, to, rows };
+            state.wanted.insert(asset, Wanted { number: 0, request });
+        }
+        state
+    }
+
+    fn assets(state: &State) -> Vec<u32> {
+        state.some().iter().map(|wanted| wanted.request.asset).collect()
+    }
+
+    #[test]
+    fn assets_that_look_at_their_rows_again_have_their_turn_a_few_at_a_time() {
+        let third = ROWS_AT_ONCE / 3;
+        let mut all = state((0..100).map(|asset| (asset, third, true)));
+        let mut frames = 0;
+        while !all.wanted.is_empty() {
+            let some = assets(&all);
+            let rows: u32 = some.iter().map(|asset| all.wanted[asset].request.rows).sum();
+            assert!(!some.is_empty() && rows <= ROWS_AT_ONCE, "{some:?}");
+            some.iter().for_each(|asset| drop(all.wanted.remove(asset)));
+            frames += 1;
+        }
+        assert_eq!(frames, 34);
+        // One that has more rows than that has them alone, and none is without cost.
+        assert_eq!(assets(&state([(1, ROWS_AT_ONCE * 9, true), (2, 1, true)])), [1]);
+        let nothing = state((0..2 * ROWS_AT_ONCE).map(|asset| (asset, 0, true)));
+        assert_eq!(assets(&nothing).len(), ROWS_AT_ONCE as usize);
+    }
+
+    #[test]
+    fn late_points_do_not_wait_for_all_turns_nor_turns_for_all_late_points() {
+        let turns = (0..500).map(|asset| (asset, 1_000, true));
+        let pages = (500..600).map(|asset| (asset, 1_000, false));
+        let some = assets(&state(turns.chain(pages)));
+        assert_eq!(some.iter().filter(|asset| **asset >= 500).count(), ASSETS_AT_ONCE);
+        assert_eq!(some.iter().filter(|asset| **asset < 500).count(), 10);
+    }
 }
