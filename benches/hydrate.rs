@@ -9,10 +9,9 @@
 #[expect(dead_code, reason = "other benches use the rest")]
 mod workload;
 
-use millstream::app::{Runtime, Settings, publish_folder};
+use millstream::app::Runtime;
 use millstream::catalog::read_folder;
 use millstream::ingest::commit::{Answer, Submission};
-use millstream::ingest::route::UnknownDevices;
 use millstream::model::{Batch, Kind, NewDocument, Timestamp};
 use serde_json::Value;
 use std::path::Path;
@@ -31,27 +30,15 @@ fn main() {
     let machines = std::env::var("MILLSTREAM_BENCH_MACHINES");
     let machines = machines.map_or(10_000, |text| text.parse().expect("a whole number"));
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let settings = Settings {
-        data: data.clone(),
-        workers: 1,
-        unknown_devices: UnknownDevices::Provision,
-        live: false,
-        database: None,
-        checkpoint_every: None,
-        cluster: None,
-        memory: 16 << 30,
-    };
-    let runtime = Runtime::open(&settings).unwrap();
+    let runtime = workload::open(&folder.path().join("data"));
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
-    assert!(publish_folder(&runtime, &data, &catalog).unwrap().is_empty());
     let at = |tick: i64| (BEGIN + tick) * 1_000_000;
     publish(&runtime, &catalog, at(0)).blocking_recv().unwrap().unwrap();
     // The last machine sends only what is timed.
     let all = workload::tick(machines + 1, at(0));
     runtime.publish(workload::devices(std::slice::from_ref(&all))).unwrap();
     for tick in 0..TICKS {
-        let answer = submit(&runtime, workload::tick(machines, at(tick)));
+        let answer = workload::submit(&runtime, workload::tick(machines, at(tick)));
         if tick % 16 == 15 {
             answer.blocking_recv().unwrap().unwrap();
         }
@@ -65,7 +52,7 @@ fn main() {
         let row = workload::tick(machines + 1, at(TICKS) + sent).rows().slice(machines, 1);
         let row = Batch::try_new(row).unwrap();
         let begun = Instant::now();
-        let epoch = submit(&runtime, row).blocking_recv().unwrap().unwrap().epoch;
+        let epoch = workload::submit(&runtime, row).blocking_recv().unwrap().unwrap().epoch;
         while runtime.views.epoch() < epoch {
             std::hint::spin_loop();
         }
@@ -127,11 +114,5 @@ fn publish(runtime: &Runtime, catalog: &Path, from: i64) -> Answer {
     });
     let tick = Some(Timestamp((BEGIN + 2 * TICKS) * 1_000_000));
     let submission = Submission { documents: documents.collect(), tick, ..Submission::default() };
-    runtime.committer.enqueue_blocking(submission).unwrap()
-}
-
-fn submit(runtime: &Runtime, batch: Batch) -> Answer {
-    let messages = batch.len() as u32;
-    let submission = Submission { batches: vec![batch], messages, ..Submission::default() };
     runtime.committer.enqueue_blocking(submission).unwrap()
 }

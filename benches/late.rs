@@ -9,11 +9,7 @@
 mod workload;
 
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
-use millstream::app::{Runtime, Settings, publish_folder};
-use millstream::ingest::commit::Submission;
-use millstream::ingest::route::UnknownDevices;
 use millstream::model::{Batch, EVENT_TIME};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,20 +24,7 @@ const ROWS: usize = 40;
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let settings = Settings {
-        data: data.clone(),
-        workers: 1,
-        unknown_devices: UnknownDevices::Provision,
-        live: false,
-        database: None,
-        checkpoint_every: None,
-        cluster: None,
-        memory: 16 << 30,
-    };
-    let runtime = Runtime::open(&settings).unwrap();
-    let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
-    assert!(publish_folder(&runtime, &data, &catalog).unwrap().is_empty());
+    let runtime = workload::open(&folder.path().join("data"));
     let ticks = DAYS * 86_400 / SECONDS;
     let begin = 1_735_689_600 - ticks * SECONDS;
     let at = |tick: i64| (begin + tick * SECONDS) * 1_000_000;
@@ -49,7 +32,7 @@ fn main() {
     runtime.publish(workload::devices(std::slice::from_ref(&first))).unwrap();
     for tick in 0..ticks {
         // Some answers are waited for, so that the queue does not overflow.
-        let answer = submit(&runtime, moved(&first, at(tick)));
+        let answer = workload::submit(&runtime, moved(&first, at(tick)));
         if tick % 64 == 0 {
             answer.blocking_recv().unwrap().unwrap();
         }
@@ -64,7 +47,7 @@ fn main() {
             let time = at(ticks - age) + 1_000_000 * (1 + i as i64 % 8);
             let row = moved(&Batch::try_new(row).unwrap(), time);
             let begun = Instant::now();
-            let answer = submit(&runtime, row);
+            let answer = workload::submit(&runtime, row);
             let epoch = answer.blocking_recv().unwrap().unwrap().epoch;
             // The page is committed behind it; what another machine sends waits for its turn.
             while runtime.views.epoch() < epoch {
@@ -73,7 +56,7 @@ fn main() {
             let other = Instant::now();
             let row = Batch::try_new(first.rows().slice(MACHINES - 1, 1)).unwrap();
             let row = moved(&row, at(ticks) + 1_000_000 * late.len() as i64);
-            let answer = submit(&runtime, row);
+            let answer = workload::submit(&runtime, row);
             let epoch = answer.blocking_recv().unwrap().unwrap().epoch;
             while runtime.views.epoch() < epoch {
                 std::hint::spin_loop();
@@ -97,12 +80,6 @@ fn main() {
         );
     }
     runtime.close().unwrap();
-}
-
-fn submit(runtime: &Runtime, batch: Batch) -> millstream::ingest::commit::Answer {
-    let messages = batch.len() as u32;
-    let submission = Submission { batches: vec![batch], messages, ..Submission::default() };
-    runtime.committer.enqueue_blocking(submission).unwrap()
 }
 
 /// The same rows at another event time.

@@ -9,7 +9,10 @@ use arrow::array::{
     UInt32Array,
 };
 use arrow::datatypes::TimestampMicrosecondType;
+use millstream::app::{Runtime, Settings, publish_folder};
 use millstream::catalog::{Catalog, read_folder};
+use millstream::ingest::commit::{Answer, Submission};
+use millstream::ingest::route::UnknownDevices;
 use millstream::model::{Batch, DataType, Document, Epoch, Frame, Kind, NewDocument, Timestamp};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,6 +20,31 @@ use std::sync::Arc;
 
 pub const METRICS: [&str; 8] =
     ["p_in", "p_out", "flow", "temp", "vib", "current", "level", "position"];
+
+/// A runtime on a new data directory, with the workload's types and without checkpoints.
+pub fn open(data: &Path) -> Runtime {
+    let settings = Settings {
+        data: data.into(),
+        workers: 1,
+        unknown_devices: UnknownDevices::Provision,
+        live: false,
+        database: None,
+        checkpoint_every: None,
+        cluster: None,
+        memory: 16 << 30,
+    };
+    let runtime = Runtime::open(&settings).unwrap();
+    let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
+    assert!(publish_folder(&runtime, data, &catalog).unwrap().is_empty());
+    runtime
+}
+
+/// Hands in a batch; the answer comes when it is durable.
+pub fn submit(runtime: &Runtime, batch: Batch) -> Answer {
+    let messages = batch.len() as u32;
+    let submission = Submission { batches: vec![batch], messages, ..Submission::default() };
+    runtime.committer.enqueue_blocking(submission).unwrap()
+}
 
 /// The batches of the workload, one a tick, in order of arrival.
 pub fn batches() -> Vec<Batch> {

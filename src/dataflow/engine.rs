@@ -76,9 +76,9 @@ impl Engine {
     /// asked for by [`Engine::marker`].
     ///
     /// The first frame has the epoch of the saved state and all documents that are current then,
-    /// where this process publishes them, and nothing else. What is said at that epoch was said before, in another process: the rows
-    /// of documents, errors and fleets that follow from documents and state alone. The states must
-    /// have been dealt to this number of workers.
+    /// where this process publishes them, and nothing else. What is said at that epoch was said
+    /// before, in another process: the rows of documents, errors and fleets that follow from
+    /// documents and state alone. The states must have been dealt to this number of workers.
     pub fn start_from(
         workers: usize,
         frames: Receiver<Frame>,
