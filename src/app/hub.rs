@@ -5,7 +5,7 @@ use super::pager::Paging;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::SharedCatalog;
 use crate::historian::Historian;
-use crate::model::{Change, Document, Epoch, Output, PageRequest, Rows, Timestamp};
+use crate::model::{Change, Document, Epoch, Output, PageRequest, Timestamp};
 use crate::views::{self, Image, Restored, Views};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashSet};
@@ -140,8 +140,8 @@ impl Feeds {
         }
         // To an asset that begins anew all points are new; to the archive they may be not.
         if !self.removed.is_empty() {
-            let keys = rows.iter().flat_map(Rows::keys);
-            superseded.extend(keys.filter(|(_, asset, ..)| self.removed.contains(asset)));
+            let is_removed = |asset| self.removed.contains(&asset);
+            superseded.extend(rows.iter().flat_map(|rows| rows.keys(is_removed)));
         }
         let accepted = rows.into_iter().try_for_each(|rows| self.historian.accept(epoch, rows));
         let kept = accepted.and_then(|()| self.historian.superseded(epoch, &superseded));

@@ -82,9 +82,14 @@ impl Rows {
         self.fresh.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// The key of each point: type, asset, slot and event time, row after row.
-    pub fn keys(&self) -> impl Iterator<Item = (TypeId, u32, u32, i64)> {
+    /// The key of each point: type, asset, slot and event time, row after row, of the assets that
+    /// are meant.
+    pub fn keys(
+        &self,
+        is_meant: impl Fn(u32) -> bool,
+    ) -> impl Iterator<Item = (TypeId, u32, u32, i64)> {
         let rows = self.asset_type.into_iter().flat_map(|of| (0..self.len()).map(move |i| (of, i)));
+        let rows = rows.filter(move |(_, i)| is_meant(self.assets[*i]));
         rows.flat_map(move |(asset_type, i)| {
             let (fresh, asset, time) = (self.fresh(i), self.assets[i], self.times[i]);
             let slots = (0..self.slots).filter(|slot| fresh[slot / 64] >> (slot % 64) & 1 == 1);

@@ -167,7 +167,7 @@ impl TypeState {
             out.list.push(Change::Edits(refused));
         }
         if !parked.rows.is_empty() {
-            out.list.push(Change::Superseded(parked.rows.keys().collect()));
+            out.list.push(Change::Superseded(parked.rows.keys(|_| true).collect()));
             out.list.push(Change::Telemetry(parked.rows));
         }
         out.list.push(Change::Paged(vec![self.assets[index].id]));
