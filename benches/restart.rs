@@ -90,6 +90,7 @@ fn open(data: &Path, checkpoint_every: Option<Duration>) -> Runtime {
         checkpoint_every,
         cluster: None,
         memory: 16 << 30,
+        in_memory: Default::default(),
     };
     Runtime::open(&settings).unwrap()
 }

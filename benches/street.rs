@@ -72,6 +72,7 @@ fn open_with(data: &Path, live: bool) -> Runtime {
         checkpoint_every: None,
         cluster: None,
         memory: 16 << 30,
+        in_memory: Default::default(),
     };
     let runtime = Runtime::open(&settings).unwrap();
     assert!(publish_folder(&runtime, data, &catalog).unwrap().is_empty());

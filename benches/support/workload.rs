@@ -32,6 +32,7 @@ pub fn open(data: &Path) -> Runtime {
         checkpoint_every: None,
         cluster: None,
         memory: 16 << 30,
+        in_memory: Default::default(),
     };
     let runtime = Runtime::open(&settings).unwrap();
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");

@@ -247,6 +247,7 @@ mod tests {
             checkpoint_every: None,
             cluster: None,
             memory: 16 << 30,
+            in_memory: Default::default(),
         };
         let runtime = Runtime::open(&settings).unwrap();
         let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");

@@ -2,6 +2,7 @@
 
 use super::checkpoint::{Mark, Noted};
 use super::pager::Paging;
+use super::windows::Departures;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::SharedCatalog;
 use crate::historian::Historian;
@@ -27,6 +28,8 @@ pub struct Feeds {
     pub paging: Arc<Paging>,
     /// What this process follows, where another one publishes the documents.
     pub follows: Option<Follows>,
+    /// Lets old windows leave memory.
+    pub departures: Departures,
     /// Assets that were removed: the archive has points of their keys already.
     pub removed: HashSet<u32>,
 }
@@ -162,6 +165,7 @@ impl Feeds {
         if !paged.is_empty() {
             self.paging.settled(&paged);
         }
+        self.departures.go_on(&self.views);
     }
 
     /// Hands out the views as they are at a marked epoch, and the catalog where nobody else does.

@@ -259,6 +259,7 @@ mod tests {
             checkpoint_every: None,
             cluster: None,
             memory: resident / 2,
+            in_memory: Default::default(),
         };
         let open = tokio::task::spawn_blocking(move || Runtime::open(&settings));
         let runtime = open.await.unwrap().unwrap();

@@ -20,6 +20,7 @@ mod edits;
 mod pager;
 mod feed;
 mod watch;
+mod windows;
 mod folder;
 mod queries;
 pub mod examples;

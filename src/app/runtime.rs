@@ -13,6 +13,7 @@ use super::restore;
 use super::sink::Events;
 use super::sources::{LiveViews, Status};
 use super::submit::Submitter;
+use super::windows::{Departures, Reader};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::{Fs, RealFs};
 use crate::base::link::Lines;
@@ -22,14 +23,14 @@ use crate::base::shutdown::Shutdown;
 use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine, Place};
-use crate::historian::Historian;
 use crate::historian::timescale::{self, Follow, Timescale};
+use crate::historian::{Historian, Windows};
 use crate::ingest::commit::{Committer, Limits, Submission, Turn};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
 use crate::model::{Epoch, Frame, NewDocument, Timestamp};
 use crate::query::{self, Query};
-use crate::views::{Restored, Views};
+use crate::views::{InMemory, Restored, Views};
 use anyhow::{Context, anyhow, bail};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub cluster: Option<Arc<Cluster>>,
     /// How many bytes of memory the process may use before telemetry is refused.
     pub memory: u64,
+    /// How much of the roll-ups stays in memory. What does not is read from files.
+    pub in_memory: InMemory,
 }
 
 /// The rooms, running.
@@ -138,6 +141,8 @@ impl Runtime {
         let historian = Historian::open(&data.join("archive"), limits::archive(&memory))?;
         let historian = Arc::new(historian);
         let views = Views::new(limits::views(&memory));
+        let windows = Windows::open(historian.directory())?;
+        views.read_from(Arc::new(Reader(windows.clone())));
         let shutdown = Shutdown::new();
         let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
         let place = match cluster {
@@ -154,6 +159,11 @@ impl Runtime {
             Ok(Some(met))
         };
         let (met, start) = restore::newest(&mut store, place, limits::views(&memory), meet)?;
+        let kept = start.as_ref().map(|start| start.views.files()).unwrap_or_default();
+        windows.check(&kept).context("old windows of roll-ups; restore the file from a backup")?;
+        // What left memory later comes again from the log.
+        windows.retain(&kept)?;
+        let departures = Departures::start(windows, settings.in_memory)?;
         let base = start.as_ref().map_or(Epoch(0), |start| start.epoch);
         check_reach(&log, base, cluster.map(|cluster| &**cluster))?;
         let newest = met.as_ref().map(|met| met.newest);
@@ -202,6 +212,7 @@ impl Runtime {
             restored,
             saver,
             paging: to_paging,
+            departures,
             removed,
             follows,
         };

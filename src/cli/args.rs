@@ -66,6 +66,16 @@ pub struct Common {
     /// [default: three quarters of what its control group or the machine has].
     #[arg(long, global = true, value_name = "SIZE", env = "MILLSTREAM_MEMORY")]
     pub memory: Option<Memory>,
+    /// How many windows of each size stay in memory: older minutes, hours and days are read from
+    /// files
+    #[arg(
+        long,
+        env = "MILLSTREAM_WINDOWS_IN_MEMORY",
+        value_name = "NUMBER",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(2..=1_000_000)
+    )]
+    pub windows_in_memory: u32,
     /// How long after a checkpoint the next one is taken when anything is new, or `off`. A restart
     /// begins at the newest one.
     #[arg(

@@ -52,7 +52,7 @@ async fn replay(common: &Common, args: &ReplayArgs, data: &Path) -> anyhow::Resu
     summary.finish(elapsed).await;
     result?;
     if let Some(folder) = &args.export {
-        export::views(&runtime, folder)?;
+        export::views(&runtime, folder).await?;
     }
     let mut outcome = Outcome::Done;
     if args.verify {

@@ -4,6 +4,7 @@ use super::args::{Cli, Command, Common, Memory};
 use super::{ask, check, demo, query, replay, schemas, serve};
 use crate::app;
 use crate::base::memory::{Available, Budget, Origin, available};
+use crate::views::InMemory;
 use anyhow::bail;
 use bytesize::ByteSize;
 use clap::Parser;
@@ -144,6 +145,7 @@ impl Common {
             checkpoint_every: self.checkpoint_every.time(),
             cluster: None,
             memory: self.memory(),
+            in_memory: InMemory { windows: self.windows_in_memory as usize, ..InMemory::default() },
         }
     }
 

@@ -3,7 +3,7 @@
 use super::durable::{self, Sum};
 use super::error::Error;
 use crate::base::fs::Fs;
-use crate::model::Epoch;
+use crate::model::{ArchiveFile, Epoch};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -18,28 +18,6 @@ const OLDEST_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
 pub(super) const FOLDER: &str = "telemetry";
-
-/// One file of the archive. Never changed once a manifest names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ArchiveFile {
-    /// Path from the archive's directory, with `/`.
-    pub path: String,
-    /// Number of points.
-    pub rows: u64,
-    /// Length in bytes.
-    pub bytes: u64,
-    /// CRC-32C of the bytes.
-    pub crc32c: u32,
-    /// The earliest event time in microseconds.
-    pub min_event_time: i64,
-    /// The latest event time in microseconds.
-    pub max_event_time: i64,
-    /// The first epoch of the points.
-    pub min_epoch: u64,
-    /// The last epoch of the points.
-    pub max_epoch: u64,
-}
 
 /// What is in the archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,16 +22,18 @@ mod stored;
 mod pages;
 mod versions;
 mod history;
+mod windows;
 pub mod timescale;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::model::ArchiveFile;
 pub use error::Error;
 pub use history::Ask;
-pub use manifest::ArchiveFile;
 pub use names::Names;
 pub use points::Selection;
 pub use schema::schema;
 pub use store::{Historian, Options};
 pub use telemetry::Telemetry;
+pub use windows::{Windows, written as windows_schema};

@@ -6,10 +6,10 @@
 
 use super::error::Error;
 use super::history::{Ask, Asked};
-use super::manifest::ArchiveFile;
 use super::schema::{ASSET, EPOCH, EVENT_TIME, METRIC, QUALITY, TEXT, VALUE, written};
 use super::stored::Stored;
 use crate::base::fs::Fs;
+use crate::model::ArchiveFile;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType, UInt64Type};
 use arrow::error::ArrowError;

@@ -1,8 +1,8 @@
 //! A file of the archive as the Parquet reader wants it.
 
 use super::error::Error;
-use super::manifest::ArchiveFile;
 use crate::base::fs::{File, Fs};
+use crate::model::ArchiveFile;
 use bytes::Bytes;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};

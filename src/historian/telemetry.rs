@@ -3,13 +3,13 @@
 use super::chunk::{Chunk, Note};
 use super::durable;
 use super::error::Error;
-use super::manifest::{ArchiveFile, may_hold};
+use super::manifest::may_hold;
 use super::names::Names;
 use super::points::{Points, Selection};
 use super::replaced::{self, Replaced};
 use super::schema::schema;
 use crate::base::fs::Fs;
-use crate::model::Epoch;
+use crate::model::{ArchiveFile, Epoch};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use std::path::PathBuf;

@@ -3,13 +3,14 @@
 use super::chunk::Segment;
 use super::durable::{self, Beside};
 use super::error::Error;
-use super::manifest::{ArchiveFile, FOLDER};
+use super::manifest::FOLDER;
 use super::names::Names;
 use super::points::{Points, Selection};
 use super::replaced::Replaced;
 use super::runs;
 use super::schema::{ASSET, DEVICE, EPOCH, EVENT_TIME, METRIC, PAGE_POINTS, QUALITY, written};
 use crate::base::fs::Fs;
+use crate::model::ArchiveFile;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType, UInt32Type, UInt64Type};

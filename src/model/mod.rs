@@ -13,6 +13,7 @@ mod edit;
 mod page;
 mod frame;
 mod change;
+mod file;
 pub mod spare;
 
 pub use batch::{Batch, BatchError, DEVICE, EVENT_TIME, MESSAGE, METRICS_FROM, QUALITY};
@@ -21,6 +22,7 @@ pub use change::{
     Table, Upserts, Window,
 };
 pub use edit::{Action, Corrected, Edit, EditRefusal, EditRow};
+pub use file::ArchiveFile;
 pub use frame::{DeadLetter, Document, Frame, Kind, NewDocument, Reason};
 pub use ids::{AssetId, DeviceId, TypeId};
 pub use page::{Page, PageContent, PagePoints, PageRequest};

@@ -1,8 +1,9 @@
-//! The files of a telemetry snapshot as a table, without those that cannot hold what is asked.
+//! Files of the archive as a table, without those that cannot hold what is asked.
 
 use super::part::Part;
 use crate::historian::{ArchiveFile, Telemetry, schema};
 use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::{Column, DFSchema, ScalarValue};
@@ -23,24 +24,33 @@ use std::sync::Arc;
 /// The scheme under which the archive's directory is known to a session.
 pub(super) const STORE: &str = "archive://local/";
 
-/// The files of one snapshot.
+/// Files of one kind.
 #[derive(Debug)]
 pub(super) struct Files {
     files: Vec<ArchiveFile>,
+    schema: SchemaRef,
+    /// The column of which each file says the first and the last value.
+    time: &'static str,
 }
 
 impl Files {
-    pub(super) fn new(telemetry: &Telemetry) -> Self {
-        Self { files: telemetry.files().to_vec() }
+    /// Those of a telemetry snapshot.
+    pub(super) fn of(telemetry: &Telemetry) -> Self {
+        Self { files: telemetry.files().to_vec(), schema: schema(), time: "event_time" }
+    }
+
+    /// Those of a roll-up view with these columns.
+    pub(super) fn of_windows(files: Vec<ArchiveFile>, schema: SchemaRef) -> Self {
+        Self { files, schema, time: "window_start" }
     }
 
     /// The files whose event times and epochs may satisfy all filters.
     fn wanted(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<&ArchiveFile>> {
         let all = || self.files.iter().collect();
         let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all()) };
-        let names = DFSchema::try_from(schema())?;
+        let names = DFSchema::try_from(Arc::clone(&self.schema))?;
         let Ok(filter) = state.create_physical_expr(filter, &names) else { return Ok(all()) };
-        let builder = PruningPredicateBuilder::new().with_file_schema(schema());
+        let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema));
         let Some(predicate) = builder.build(filter) else { return Ok(all()) };
         let keep = predicate.prune(self)?;
         Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file).collect())
@@ -49,6 +59,10 @@ impl Files {
 
 #[async_trait]
 impl Part for Files {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
@@ -63,7 +77,7 @@ impl Part for Files {
             global: state.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
-        let source = ParquetSource::new(schema())
+        let source = ParquetSource::new(Arc::clone(&self.schema))
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
                 store, cache,
@@ -115,7 +129,7 @@ impl Files {
     ) -> Option<ArrayRef> {
         let picked = self.files.iter().map(pick);
         match column.name.as_str() {
-            "event_time" => {
+            name if name == self.time => {
                 let times = TimestampMicrosecondArray::from_iter_values(picked.map(|p| p.0));
                 Some(Arc::new(times.with_timezone("UTC")))
             }

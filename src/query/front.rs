@@ -7,13 +7,15 @@ use super::limits::{Limits, STACK_BYTES};
 use super::named::{NamedQuery, Values, plan};
 use super::session::{self, Environment, Tables};
 use super::source::{SystemTables, ViewSource};
-use super::statement;
+use super::statement::{self, Asked};
 use super::verify::{Report, verify};
 use crate::historian::Historian;
 use crate::model::{Document, Epoch, Timestamp};
+use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -90,6 +92,30 @@ impl Query {
         let (stream, epoch) =
             planned.map_err(|error| Error::failed(format!("planning: {error}")))??;
         Ok(Answer::start(runtime.handle(), stream, epoch, limits, (deadline, permit)))
+    }
+
+    /// All rows of some views at one epoch, those in files too; to be read one after the other. The
+    /// limits on memory are those of a query, time and rows are not limited.
+    pub async fn whole(
+        &self,
+        views: &[&str],
+    ) -> Result<Vec<BoxStream<'static, Result<RecordBatch, Error>>>, Error> {
+        let failed = |error| Error::from_datafusion(&error);
+        let inner = &self.inner;
+        let tables = views.iter().map(|name| (*name).to_owned()).collect();
+        let asked = Asked { tables, ..statement::read("SELECT 1", &inner.limits)? };
+        let (context, _, taken) =
+            session::open(&inner.tables, &inner.env, &inner.limits, &asked).await?;
+        let taken = Arc::new(taken);
+        let mut streams = Vec::new();
+        for view in views {
+            let frame = context.table(*view).await.map_err(failed)?;
+            let stream = frame.execute_stream().await.map_err(failed)?;
+            let taken = Arc::clone(&taken);
+            let stream = stream.inspect(move |_| _ = &taken);
+            streams.push(stream.map(move |batch| batch.map_err(failed)).boxed());
+        }
+        Ok(streams)
     }
 
     /// The memory that all queries have taken, and may take, in bytes.

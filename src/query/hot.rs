@@ -28,6 +28,10 @@ impl Hot {
 
 #[async_trait]
 impl Part for Hot {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
     async fn scan(
         &self,
         _state: &dyn Session,

@@ -12,6 +12,7 @@ mod guard;
 mod statement;
 mod telemetry;
 mod part;
+mod windows;
 mod files;
 mod hot;
 mod pool;
@@ -36,5 +37,5 @@ pub use named::{
     read as read_named, read_folder,
 };
 pub use render::{Form, Renderer, render};
-pub use source::{Contents, NoSystemTables, SystemTables, ViewSource};
+pub use source::{Archived, Contents, NoSystemTables, SystemTables, ViewSource};
 pub use verify::{Difference, Finding, Report};

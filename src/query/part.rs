@@ -1,6 +1,5 @@
-//! A part of a telemetry snapshot as a table.
+//! A part of a snapshot as a table.
 
-use crate::historian::schema;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -11,11 +10,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Points with the columns of `telemetry`. Filters only narrow what is read: every row is looked
+/// Rows with the columns of a table. Filters only narrow what is read: every row is looked
 /// at again above.
 #[async_trait]
 pub(super) trait Part: Debug + Send + Sync + 'static {
-    /// The points that the filters may want, these columns of them.
+    /// The columns.
+    fn schema(&self) -> SchemaRef;
+
+    /// The rows that the filters may want, these columns of them.
     async fn scan(
         &self,
         state: &dyn Session,
@@ -32,7 +34,7 @@ pub(super) struct PartTable<P>(pub P);
 #[async_trait]
 impl<P: Part> TableProvider for PartTable<P> {
     fn schema(&self) -> SchemaRef {
-        schema()
+        self.0.schema()
     }
 
     fn table_type(&self) -> TableType {

@@ -4,9 +4,10 @@ use super::error::Error;
 use super::files::STORE;
 use super::limits::Limits;
 use super::pool::{Pool, Taken, Total};
-use super::source::{Contents, SystemTables, ViewSource};
+use super::source::{Archived, Contents, SystemTables, ViewSource};
 use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
 use super::telemetry;
+use super::windows;
 use crate::historian::{self, Historian, Telemetry};
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
@@ -93,8 +94,9 @@ pub(super) async fn open(
     let (contents, snapshot) = snapshot(tables, &names, telemetry).await?;
     let rows = contents.views.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
     let taken = Total::hold(&env.memory, rows).map_err(|e| Error::from_datafusion(&e))?;
-    for ((name, schema), batches) in of_views.into_iter().zip(contents.views) {
-        register(&context, name, Arc::new(memory(schema, batches)?))?;
+    let contents_of = contents.views.into_iter().zip(contents.archived);
+    for ((name, schema), (batches, archived)) in of_views.into_iter().zip(contents_of) {
+        register(&context, name, view(schema, batches, archived.as_ref())?)?;
     }
     let names: Vec<&str> = of_system.iter().map(|(name, _)| *name).collect();
     if !names.is_empty() {
@@ -166,6 +168,18 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
         context.deregister_udtf(name);
     }
     Ok(context)
+}
+
+/// A view's rows in memory and in files as one table.
+pub(super) fn view(
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    archived: Option<&Archived>,
+) -> Result<Arc<dyn TableProvider>, Error> {
+    Ok(match archived {
+        Some(archived) => Arc::new(windows::table(schema, batches, archived)?),
+        None => Arc::new(memory(schema, batches)?),
+    })
 }
 
 fn memory(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<MemTable, Error> {

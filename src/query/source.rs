@@ -1,6 +1,6 @@
 //! Where tables come from: the room knows neither views nor engine, only these shapes.
 
-use crate::model::{Epoch, Timestamp};
+use crate::model::{ArchiveFile, Epoch, Timestamp};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::HashMap;
@@ -19,6 +19,18 @@ pub struct Contents {
     pub removed: HashMap<Arc<str>, Epoch>,
     /// Batches for each view, in the order asked for.
     pub views: Vec<Vec<RecordBatch>>,
+    /// For each view the rows of it that are in files.
+    pub archived: Vec<Option<Archived>>,
+}
+
+/// Rows of a view that are in files of the archive, with the view's columns and `epoch`.
+#[derive(Clone, Debug)]
+pub struct Archived {
+    /// The files.
+    pub files: Vec<ArchiveFile>,
+    /// What does not count: rows of files that are equal to a row of one of these batches in all its
+    /// columns but `before_epoch`, where null stands for any value, and whose epoch is before that.
+    pub but: Vec<RecordBatch>,
 }
 
 /// The live views.

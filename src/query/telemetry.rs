@@ -22,7 +22,7 @@ pub(super) fn table(telemetry: &Telemetry) -> Result<ViewTable, Error> {
         if telemetry.files().is_empty() {
             return hot.build();
         }
-        let files = provider_as_source(Arc::new(PartTable(Files::new(telemetry))));
+        let files = provider_as_source(Arc::new(PartTable(Files::of(telemetry))));
         let mut files = LogicalPlanBuilder::scan("archive", files, None)?;
         if let Some(replaced) = replaced {
             let table = MemTable::try_new(replaced.schema(), vec![vec![replaced]])?;

@@ -31,7 +31,8 @@ impl ViewSource for OneView {
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
         let views = names.iter().map(|_| vec![Self::batch()]).collect();
         let removed = std::collections::HashMap::new();
-        Ok(Contents { epoch: *self.0.lock().unwrap(), clock: Timestamp::MIN, removed, views })
+        let (epoch, archived) = (*self.0.lock().unwrap(), vec![None; names.len()]);
+        Ok(Contents { epoch, clock: Timestamp::MIN, removed, views, archived })
     }
 }
 

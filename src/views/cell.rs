@@ -133,6 +133,11 @@ impl Batches {
         Ok(())
     }
 
+    /// The batches that are full, in the order their rows came; the other rows stay.
+    pub fn full(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.done)
+    }
+
     /// All rows, in the order they came. No rows give no batch.
     pub fn finish(mut self) -> Result<Vec<RecordBatch>, ArrowError> {
         if self.waiting > 0 {

@@ -4,6 +4,8 @@ use super::delta::delta_schema;
 use super::error::Error;
 use super::filter::{Envelope, Filter};
 use super::image::{Image, Restored};
+use super::kept::Archived;
+use super::leaving::{InMemory, Leaving, WindowFiles};
 use super::limits::Limits;
 use super::queue::Queue;
 use super::read::Frozen;
@@ -13,11 +15,11 @@ use super::state::{Removed, State};
 use super::subscription::Subscription;
 use super::view::View;
 use crate::base::clock::{Clock, SystemClock};
-use crate::model::{Change, EditRow, Epoch, Outcome, Timestamp};
+use crate::model::{ArchiveFile, Change, EditRow, Epoch, Outcome, Timestamp};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 /// All public views. Clones share the contents.
@@ -34,6 +36,8 @@ struct Shared {
     epoch: watch::Sender<Epoch>,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    /// Where rows of old windows are read back from.
+    files: OnceLock<Arc<dyn WindowFiles>>,
 }
 
 /// What a view is and how much it holds.
@@ -66,6 +70,8 @@ pub struct Snapshot {
     pub removed: Arc<Removed>,
     /// Batches for each view, in the order asked for; none for a view without rows.
     pub views: Vec<Vec<RecordBatch>>,
+    /// For each view what of it has left memory.
+    pub archived: Vec<Option<Arc<Archived>>>,
 }
 
 /// What the views hold, in bytes.
@@ -93,7 +99,25 @@ impl Views {
             epoch: watch::Sender::new(Epoch::default()),
             limits,
             clock,
+            files: OnceLock::new(),
         }))
+    }
+
+    /// Where rows that have left memory are read back from. Before the first epoch is applied.
+    pub fn read_from(&self, files: Arc<dyn WindowFiles>) {
+        let _ = self.0.files.set(files);
+    }
+
+    /// Rows of roll-ups that are not to stay in memory, when it is time that some leave. Takes as long as looking through the keys of a table.
+    /// Whoever gets some writes them and then says so, before asking for more.
+    pub fn leaving(&self, stay: InMemory) -> Option<Leaving> {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner).leaving(stay)
+    }
+
+    /// Lets rows leave memory that are in a file, where they are still the same. False when the
+    /// file must not count because its rows read differently by now.
+    pub fn leave(&self, leaving: &Leaving, file: ArchiveFile) -> bool {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner).leave(leaving, file)
     }
 
     /// Takes in all changes of one epoch, also when there are none, and tells the subscribers.
@@ -108,7 +132,7 @@ impl Views {
         // Held until the subscribers are told: nobody can subscribe in between.
         let mut registry = shared.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = registry.watched();
-        state.apply(epoch, changes, watched);
+        state.apply(epoch, changes, watched, shared.files.get().map(Arc::as_ref));
         let state = RwLockWriteGuard::downgrade(state);
         let now = shared.clock.now_micros();
         registry.tell(&state, &shared.limits, now);
@@ -265,10 +289,15 @@ impl Views {
         let (epoch, clock, removed) = (state.epoch, state.clock, Arc::clone(&state.removed));
         let frozen: Vec<Frozen> =
             views.iter().map(|view| Frozen::of(&state, *view, filter, limit)).collect();
+        let archived = views.iter().map(|view| match view {
+            View::Rollups(window) => state.kept.get(window).map(|kept| Arc::clone(&kept.archived)),
+            _ => None,
+        });
+        let archived = archived.collect();
         drop(state);
         let views =
             frozen.into_iter().map(|frozen| frozen.rows(limit)).collect::<Result<_, _>>()?;
-        Ok(Snapshot { epoch, clock, removed, views })
+        Ok(Snapshot { epoch, clock, removed, views, archived })
     }
 
     /// The last epoch of which the points of a key are of another asset, that was removed; 0 when

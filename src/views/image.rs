@@ -3,14 +3,15 @@
 use super::dead_letters::DeadLetters;
 use super::documents::Documents;
 use super::error::Error;
+use super::kept::Kept;
 use super::limits::Limits;
 use super::names::Names;
 use super::small::Collection;
 use super::state::{Removed, State};
 use super::wide::Chunk;
 use crate::model::{
-    EditRow, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind, Occurrence, Table,
-    Timestamp, TypeId,
+    ArchiveFile, EditRow, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind,
+    Occurrence, Table, Timestamp, TypeId, Window,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Image {
     pub(super) names: Arc<Names>,
     /// Words a row, and rows, of each wide table.
     pub(super) wide: Vec<(Table, TypeId, usize, Vec<Arc<Chunk>>)>,
+    /// Rows of roll-ups that have left memory.
+    pub(super) kept: BTreeMap<Window, Kept>,
     /// All other views, written already: their rows are not shared.
     #[serde(with = "crate::base::serial::bytes")]
     pub(super) small: Vec<u8>,
@@ -73,5 +76,10 @@ impl Restored {
     /// The epoch.
     pub fn epoch(&self) -> Epoch {
         self.0.epoch
+    }
+
+    /// The files in which rows are that have left memory.
+    pub fn files(&self) -> Vec<ArchiveFile> {
+        self.0.kept.values().flat_map(|kept| kept.archived.files.iter().cloned()).collect()
     }
 }

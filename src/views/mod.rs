@@ -14,6 +14,8 @@ mod error;
 mod state;
 mod names;
 mod wide;
+mod kept;
+mod leaving;
 mod unpivot;
 mod small;
 mod documents;
@@ -32,6 +34,8 @@ pub use error::Error;
 pub use filter::{Envelope, Filter};
 pub use handle::{Held, Snapshot, ViewInfo, Views};
 pub use image::{Image, Restored};
+pub use kept::Archived;
+pub use leaving::{InMemory, Leaving, WindowFiles};
 pub use limits::{Limits, SlowConsumer};
 pub use series::{
     APPLY_SECONDS, DEAD_LETTERS_DROPPED, EPOCH, ROWS_REFUSED, ROWS_UPSERTED, SUBSCRIBERS,

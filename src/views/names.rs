@@ -65,6 +65,11 @@ impl Names {
         self.assets.get(id as usize).and_then(Option::as_deref).unwrap_or("?")
     }
 
+    /// The same as a text that is shared.
+    pub fn key(&self, id: u32) -> Arc<str> {
+        self.assets.get(id as usize).and_then(Option::clone).unwrap_or_else(|| "?".into())
+    }
+
     /// The ids that ever had this key, as a rule one.
     pub fn ids(&self, key: &str) -> &[u32] {
         self.ids.get(key).map_or(&[], Vec::as_slice)
@@ -158,6 +163,13 @@ impl TypeNames {
             }
             Table::Rollups(_) | Table::Health | Table::Thresholds => None,
         }
+    }
+
+    /// The numeric metrics in the order of their names.
+    pub fn by_name(&self) -> Vec<usize> {
+        let mut parts: Vec<usize> = (0..self.numeric.len()).collect();
+        parts.sort_by_key(|part| &self.layout.slots[self.numeric[*part]].name);
+        parts
     }
 
     /// Words of a row of the table.

@@ -4,6 +4,8 @@ use super::cell::Cell;
 use super::dead_letters::DeadLetters;
 use super::documents::Documents;
 use super::image::{Image, Small};
+use super::kept::Kept;
+use super::leaving::{Due, WindowFiles};
 use super::limits::Limits;
 use super::names::{Names, TypeNames};
 use super::series::{ROWS_REFUSED, ROWS_UPSERTED};
@@ -12,7 +14,7 @@ use super::view::View;
 use super::wide::WideTable;
 use crate::model::{
     Change, Document, EditRow, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind,
-    Occurrence, Outcome, Table, Timestamp, TypeId, Upserts,
+    Occurrence, Outcome, Table, Timestamp, TypeId, Upserts, Window,
 };
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -31,6 +33,10 @@ pub(super) struct State {
     pub removed: Arc<Removed>,
     pub names: Arc<Names>,
     pub wide: BTreeMap<(Table, TypeId), WideTable>,
+    /// Rows of roll-ups that have left memory.
+    pub(super) kept: BTreeMap<Window, Kept>,
+    /// When to look for more of them.
+    pub(super) due: BTreeMap<(Table, TypeId), Due>,
     limits: Limits,
     watched: HashSet<View>,
     events: Collection<EventRow>,
@@ -54,6 +60,8 @@ impl State {
             removed: Arc::default(),
             names: Arc::default(),
             wide: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            due: BTreeMap::new(),
             limits,
             watched: HashSet::new(),
             events: Collection::default(),
@@ -73,7 +81,14 @@ impl State {
     ///
     /// Documents come first, then removals and resets, because the changes of one epoch come from
     /// several workers in any order.
-    pub fn apply(&mut self, epoch: Epoch, changes: Vec<Change>, watched: HashSet<View>) {
+    /// What changes of rows that have left memory is read back from `files` before.
+    pub fn apply(
+        &mut self,
+        epoch: Epoch,
+        changes: Vec<Change>,
+        watched: HashSet<View>,
+        files: Option<&dyn WindowFiles>,
+    ) {
         self.begin(epoch, watched);
         for change in &changes {
             if let Change::Documents(documents) = change {
@@ -86,6 +101,9 @@ impl State {
                 Change::Reset(asset_type, table) => self.reset(*asset_type, *table),
                 _ => {}
             }
+        }
+        if let Some(files) = files.filter(|_| !self.kept.is_empty()) {
+            self.bring_back(&changes, files);
         }
         for change in changes {
             self.take(change);
@@ -107,6 +125,7 @@ impl State {
             removed: Arc::clone(&self.removed),
             names: Arc::clone(&self.names),
             wide: wide.collect(),
+            kept: self.kept.clone(),
             small: bincode::serialize(&small)?,
         })
     }
@@ -130,6 +149,7 @@ impl State {
             removed: image.removed,
             names,
             wide,
+            kept: image.kept,
             events,
             occurrences,
             errors,
@@ -144,7 +164,8 @@ impl State {
 
     /// About how many bytes the wide tables take, and the small views.
     pub fn bytes(&self) -> (usize, usize) {
-        let wide = self.wide.values().map(WideTable::bytes).sum();
+        let wide: usize = self.wide.values().map(WideTable::bytes).sum();
+        let wide = wide + self.kept.values().map(Kept::bytes).sum::<usize>();
         let small = View::ALL.into_iter().filter_map(|view| self.small(view));
         let outcomes = self.kept_outcomes * size_of::<Outcome>();
         (wide, small.map(|small| small.bytes()).sum::<usize>() + outcomes)
@@ -249,7 +270,25 @@ impl State {
                 continue;
             }
             wide.touch_all();
-            match old.and_then(|old| names.moved(*table, old)) {
+            let moved = old.and_then(|old| names.moved(*table, old));
+            if let (Table::Rollups(window), Some(old)) = (table, old)
+                && let Some(kept) = self.kept.get_mut(window)
+            {
+                // What has left memory is read by name, as far as it goes on.
+                let goes_on = |part: usize| {
+                    moved.as_ref().is_some_and(|moved| moved.from.contains(&Some(part)))
+                };
+                for (part, slot) in old.numeric.iter().enumerate() {
+                    if !goes_on(part) {
+                        let metric = old.layout.slots[*slot].name.as_str().into();
+                        kept.begin(asset_type, &names.key, Some(metric), self.epoch);
+                    }
+                }
+                if moved.is_none() {
+                    kept.begin(asset_type, &names.key, None, self.epoch);
+                }
+            }
+            match moved {
                 Some(moved) => wide.relay(&moved),
                 None if wide.stride() != names.stride(*table) => wide.reset(names.stride(*table)),
                 None if matches!(table, Table::Rollups(_)) => wide.reset(wide.stride()),
@@ -260,6 +299,11 @@ impl State {
 
     fn reset(&mut self, asset_type: TypeId, table: Table) {
         let stride = self.names.asset_type(asset_type).map(|names| names.stride(table));
+        if let (Table::Rollups(window), Some(names)) = (table, self.names.asset_type(asset_type))
+            && let Some(kept) = self.kept.get_mut(&window)
+        {
+            kept.begin(asset_type, &names.key, None, self.epoch);
+        }
         if let Some(wide) = self.wide.get_mut(&(table, asset_type)) {
             wide.reset(stride.unwrap_or(wide.stride()));
         }
@@ -270,6 +314,9 @@ impl State {
         let removed = Arc::make_mut(&mut self.removed);
         removed.extend(assets.iter().map(|(id, key)| (*id, (Arc::clone(key), self.epoch))));
         let is_gone = |key: &Arc<str>| assets.iter().any(|(_, gone)| gone == key);
+        for kept in self.kept.values_mut() {
+            assets.iter().for_each(|(id, key)| kept.remove(*id, key, self.epoch));
+        }
         for wide in self.wide.values_mut() {
             wide.remove(|(asset, _)| assets.iter().any(|(gone, _)| gone == asset));
         }

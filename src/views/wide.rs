@@ -80,6 +80,11 @@ impl WideTable {
         chunks + self.slots.capacity() * 8 / 7 * entry
     }
 
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The chunks as they are now.
     pub fn chunks(&self) -> &[Arc<Chunk>] {
         &self.chunks
@@ -129,6 +134,17 @@ impl WideTable {
     /// Forgets the rows whose key is meant. The last row of the table takes the place of each.
     pub fn remove(&mut self, is_meant: impl Fn(&Key) -> bool) {
         let gone: Vec<Key> = self.slots.keys().filter(|key| is_meant(key)).copied().collect();
+        self.take_out(gone);
+    }
+
+    /// Removes rows that are kept elsewhere from now on: nobody is told of it.
+    pub fn leave(&mut self, gone: Vec<Key>) {
+        let touched = self.touched.take();
+        self.take_out(gone);
+        self.touched = touched;
+    }
+
+    fn take_out(&mut self, gone: Vec<Key>) {
         for key in gone {
             let Some(slot) = self.slots.remove(&key) else { continue };
             let (at, last) = (slot as usize, self.slots.len());
@@ -157,6 +173,13 @@ impl WideTable {
         if self.slots.capacity() > 4 * self.slots.len() {
             self.slots.shrink_to(2 * self.slots.len());
         }
+    }
+
+    /// Puts a row in again that had left, before it changes: nobody is told of it.
+    pub fn bring_back(&mut self, key: Key, words: &[u64]) {
+        let touched = self.touched.take();
+        self.insert(key, words);
+        self.touched = touched;
     }
 
     fn replace(&mut self, slot: usize, key: Key, words: &[u64], is_window: bool) -> usize {

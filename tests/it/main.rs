@@ -21,6 +21,7 @@ mod memory;
 mod conservation;
 mod edits;
 mod pages;
+mod windows;
 mod fold;
 mod live;
 mod socket;

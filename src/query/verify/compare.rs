@@ -13,6 +13,8 @@ const SHOWN: usize = 10;
 pub(super) struct Side {
     shape: Shape,
     batches: Vec<Vec<ArrayRef>>,
+    /// Where those begin that were added since the last time all such were compared.
+    added: usize,
     /// Batch and row of each asset's rows that were not compared yet.
     places: HashMap<String, Vec<(u32, u32)>>,
     equal: u64,
@@ -26,26 +28,46 @@ impl Side {
         let mut this = Self {
             shape,
             batches: Vec::new(),
+            added: 0,
             places: HashMap::new(),
             equal: 0,
             different: 0,
             first: Vec::new(),
         };
-        for (batch, rows) in batches.iter().enumerate() {
-            let columns = columns(rows, shape)?;
+        this.add(batches)?;
+        this.added = this.batches.len();
+        Ok(this)
+    }
+
+    /// Indexes further rows of the view.
+    pub(super) fn add(&mut self, batches: &[RecordBatch]) -> Result<(), String> {
+        for rows in batches {
+            let (batch, columns) = (self.batches.len() as u32, columns(rows, self.shape)?);
             let assets = columns[0].as_string::<i32>();
             for i in 0..assets.len() {
-                let place = (batch as u32, i as u32);
-                match this.places.get_mut(assets.value(i)) {
+                let place = (batch, i as u32);
+                match self.places.get_mut(assets.value(i)) {
                     Some(places) => places.push(place),
                     None => {
-                        this.places.insert(assets.value(i).into(), vec![place]);
+                        self.places.insert(assets.value(i).into(), vec![place]);
                     }
                 }
             }
-            this.batches.push(columns);
+            self.batches.push(columns);
         }
-        Ok(this)
+        Ok(())
+    }
+
+    /// Lets go of the rows that were added. Those that were not compared are rows too many.
+    pub(super) fn finish_added(&mut self) {
+        let is_added = |(batch, _): &(u32, u32)| *batch as usize >= self.added;
+        let of_added = self.places.iter().filter(|(_, places)| places.iter().any(is_added));
+        let mut left: Vec<String> = of_added.map(|(asset, _)| asset.clone()).collect();
+        left.sort_unstable();
+        for asset in left {
+            self.compare(&asset, Vec::new());
+        }
+        self.batches.truncate(self.added);
     }
 
     /// The rows of batches by their first column.

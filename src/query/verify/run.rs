@@ -14,7 +14,9 @@ use crate::query::session::{self, Environment, Tables};
 use crate::query::source::Contents;
 use crate::query::telemetry;
 use arrow::array::RecordBatch;
-use std::collections::HashMap;
+use arrow::datatypes::SchemaRef;
+use datafusion::prelude::{SessionContext, col, lit};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Assets whose series are in memory at the same time.
@@ -39,7 +41,7 @@ pub(in crate::query) async fn verify(
     let files = snapshot.clone();
     let checked = tokio::task::spawn_blocking(move || files.check_files()).await;
     checked.map_err(Error::failed)?.map_err(Error::failed)?;
-    let Contents { epoch, clock, removed, views } = contents;
+    let Contents { epoch, clock, removed, views, archived } = contents;
     let contents: HashMap<&str, Vec<RecordBatch>> = names.iter().copied().zip(views).collect();
 
     let mut sides: Vec<Option<Result<Side, String>>> = Vec::new();
@@ -48,14 +50,35 @@ pub(in crate::query) async fn verify(
     }
     let context = session::empty(env, limits)?;
     session::register(&context, telemetry::NAME, Arc::new(telemetry::table(&snapshot)?))?;
+    let schemas: HashMap<String, SchemaRef> = tables.views.list().into_iter().collect();
+    let mut in_files = HashSet::new();
+    for (name, archived) in names.iter().zip(&archived) {
+        if let (Some(archived), Some(schema)) = (archived, schemas.get(*name)) {
+            let table = session::view(Arc::clone(schema), Vec::new(), Some(archived))?;
+            session::register(&context, name, table)?;
+            in_files.insert(*name);
+        }
+    }
     for asset in plant.unreadable() {
         for side in sides.iter_mut().flatten().flatten() {
             side.skip(asset);
         }
     }
-    let mut reader = Reader::new(context, plant, removed);
+    let unreadable: Vec<String> = plant.unreadable().map(ToString::to_string).collect();
+    let mut reader = Reader::new(context.clone(), plant, removed);
     let assets = reader.assets().await?;
-    for some in assets.chunks(ASSETS_AT_ONCE) {
+    // Rows in files are of the assets between the last ones and these, whatever telemetry says; the
+    // last time of all that are left.
+    let mut last: Option<&String> = None;
+    for some in assets.chunks(ASSETS_AT_ONCE).chain([&[] as &[String]]) {
+        for ((name, _), side) in SHAPES.iter().zip(&mut sides) {
+            if let (Some(Ok(side)), true) = (side, in_files.contains(name)) {
+                let batches = between(&context, name, last, some.last()).await?;
+                side.add(&batches).map_err(Error::failed)?;
+                unreadable.iter().for_each(|asset| side.skip(asset));
+            }
+        }
+        last = some.last().or(last);
         for (asset, points) in reader.read(some).await? {
             let Some(history) = reader.plant.history(&asset) else { continue };
             let views = recompute(history, &asset, points, clock.0);
@@ -67,6 +90,7 @@ pub(in crate::query) async fn verify(
             // Lets go of the thread between assets: others have questions too.
             tokio::task::yield_now().await;
         }
+        sides.iter_mut().flatten().flatten().for_each(Side::finish_added);
     }
     let mut views = Vec::new();
     for ((name, _), side) in SHAPES.iter().zip(sides) {
@@ -84,4 +108,22 @@ pub(in crate::query) async fn verify(
     }
     let (points, notes) = (reader.points, reader.plant.notes);
     Ok(Report { epoch, points, views, notes })
+}
+
+/// The rows of a view that are of the assets behind the first one, up to and with the last.
+async fn between(
+    context: &SessionContext,
+    view: &str,
+    first: Option<&String>,
+    last: Option<&String>,
+) -> Result<Vec<RecordBatch>, Error> {
+    let failed = |error| Error::from_datafusion(&error);
+    let mut frame = context.table(view).await.map_err(failed)?;
+    if let Some(first) = first {
+        frame = frame.filter(col("asset").gt(lit(first.as_str()))).map_err(failed)?;
+    }
+    if let Some(last) = last {
+        frame = frame.filter(col("asset").lt_eq(lit(last.as_str()))).map_err(failed)?;
+    }
+    frame.collect().await.map_err(failed)
 }

@@ -69,7 +69,7 @@ impl ViewSource for Source {
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
         let taken = self.views.whole_snapshot(names, &Filter::default());
-        let Snapshot { epoch, clock, removed, mut views } = taken.map_err(|e| e.to_string())?;
+        let Snapshot { epoch, clock, removed, mut views, .. } = taken.map_err(|e| e.to_string())?;
         let removed = removed.values().cloned().collect();
         if let Some((name, change)) = *self.planted.lock().unwrap()
             && let Some(at) = names.iter().position(|known| *known == name)
@@ -77,7 +77,8 @@ impl ViewSource for Source {
             let first = views[at].first_mut().expect("a planted view has rows");
             *first = change(first.clone());
         }
-        Ok(Contents { epoch, clock, removed, views })
+        let archived = vec![None; views.len()];
+        Ok(Contents { epoch, clock, removed, views, archived })
     }
 }
 

@@ -4,12 +4,13 @@
 use super::documents::Random;
 use super::story::{Step, What};
 use crate::exports;
+use futures::TryStreamExt;
 use millstream::app::{Runtime, Settings};
 use millstream::ingest::commit::{CommitError, Submission};
 use millstream::ingest::format::json;
 use millstream::ingest::route::{Router, UnknownDevices};
 use millstream::model::Timestamp;
-use millstream::views::Filter;
+use millstream::views::InMemory;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ use tempfile::TempDir;
 
 /// How often something late asked for archived points, as far as that was seen.
 pub static PAGES: AtomicU64 = AtomicU64::new(0);
+
+/// How many files of windows that had left memory were seen.
+pub static FILES: AtomicU64 = AtomicU64::new(0);
 
 /// The rows of each view, as text and sorted.
 pub type Contents = BTreeMap<String, Vec<String>>;
@@ -99,6 +103,7 @@ impl Plant {
 
     fn start(&mut self, workers: usize) {
         let checkpoints = self.random.one_in(2).then_some(Duration::from_secs(3_600));
+        let windows = [2, 3, 60][self.random.below(3) as usize];
         let settings = Settings {
             data: self.data(),
             workers,
@@ -108,6 +113,7 @@ impl Plant {
             checkpoint_every: checkpoints,
             cluster: None,
             memory: 16 << 30,
+            in_memory: InMemory { windows, rows: 0 },
         };
         // A program that another test starts has this process's locks until it is the program.
         let mut opened = Runtime::open(&settings);
@@ -218,9 +224,17 @@ impl Plant {
         let runtime = self.runtime();
         runtime.settle().unwrap();
         PAGES.fetch_add(runtime.pages_wanted(), Ordering::Relaxed);
+        let files = walk(&self.data().join("archive/windows"));
+        FILES.fetch_add(files, Ordering::Relaxed);
         let names: Vec<_> = runtime.views.list().into_iter().map(|view| view.name).collect();
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-        let (_, views) = runtime.views.snapshot(&names, &Filter::default()).unwrap();
+        let views = self.seconds.block_on(async {
+            let mut views = Vec::new();
+            for rows in runtime.query.whole(&names).await.unwrap() {
+                views.push(rows.try_collect().await.unwrap());
+            }
+            views
+        });
         let text = |batches: Vec<_>| {
             let mut rows: Vec<String> =
                 exports::rows(&batches).iter().map(Value::to_string).collect();
@@ -229,6 +243,12 @@ impl Plant {
         };
         names.into_iter().map(str::to_owned).zip(views.into_iter().map(text)).collect()
     }
+}
+
+/// The number of files in a folder and those in it.
+fn walk(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { 1 }).sum()
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -98,6 +98,9 @@ fn every_story_ends_in_what_telemetry_gives_however_it_comes() {
     let pages = course::PAGES.load(std::sync::atomic::Ordering::Relaxed);
     println!("{pages} requests for archived points");
     assert!(stories < MANY || pages > stories / 4, "{pages} requests for archived points");
+    let files = course::FILES.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{files} files of windows that had left memory");
+    assert!(stories < MANY || files > stories, "{files} files of windows");
     let views = millstream::views::Views::new(Default::default()).list();
     // No story deletes or corrects over the API.
     let is_meant = |name: &str| name != "corrections" && !filled.contains(name);

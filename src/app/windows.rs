@@ -1,0 +1,101 @@
+//! Lets old windows of roll-ups leave memory: a thread writes what the hub hands it, and the hub
+//! lets the rows go when they are durable.
+
+use crate::historian::{self, Windows};
+use crate::model::ArchiveFile;
+use crate::views::{InMemory, Leaving, Views, WindowFiles};
+use anyhow::Context;
+use arrow::array::RecordBatch;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long nothing is tried after a file could not be written.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The hub's side: at most one table is on its way at a time.
+pub struct Departures {
+    stay: InMemory,
+    to_write: Sender<Leaving>,
+    written: Receiver<(Leaving, Result<ArchiveFile, historian::Error>)>,
+    under_way: bool,
+    not_before: Option<Instant>,
+}
+
+/// Files of windows for the views.
+pub struct Reader(pub Windows);
+
+impl Departures {
+    /// Starts the thread, which ends when this is dropped.
+    pub fn start(files: Windows, stay: InMemory) -> anyhow::Result<Self> {
+        let (to_write, leaving) = bounded::<Leaving>(1);
+        let (done, written) = bounded(1);
+        let write = move || {
+            for leaving in leaving {
+                let file = write(&files, &leaving);
+                if done.send((leaving, file)).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("windows".into())
+            .spawn(write)
+            .context("start the writer of old windows")?;
+        Ok(Self { stay, to_write, written, under_way: false, not_before: None })
+    }
+
+    /// Lets go of what was written since, and has the next written when it is time.
+    pub fn go_on(&mut self, views: &Views) {
+        if let Ok((leaving, file)) = self.written.try_recv() {
+            self.under_way = false;
+            match file {
+                Ok(file) => {
+                    let rows = file.rows;
+                    let counts = views.leave(&leaving, file);
+                    let (view, epoch) = (leaving.view(), leaving.epoch());
+                    tracing::debug!(view, %epoch, rows, counts, "old windows left memory");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "old windows stay in memory");
+                    self.not_before = Some(Instant::now() + PAUSE);
+                }
+            }
+        }
+        let waits = self.not_before.is_some_and(|time| Instant::now() < time);
+        if !self.under_way
+            && !waits
+            && let Some(leaving) = views.leaving(self.stay)
+        {
+            self.under_way = self.to_write.send(leaving).is_ok();
+        }
+    }
+}
+
+fn write(files: &Windows, leaving: &Leaving) -> Result<ArchiveFile, historian::Error> {
+    let mut writing =
+        files.create(leaving.view(), &leaving.name(), leaving.epoch(), &leaving.schema())?;
+    leaving.batches(|batch| writing.write(&batch))?;
+    writing.finish()
+}
+
+impl WindowFiles for Reader {
+    fn read(
+        &self,
+        files: &[ArchiveFile],
+        wanted: &BTreeMap<Arc<str>, BTreeSet<i64>>,
+    ) -> Result<Vec<(usize, RecordBatch)>, String> {
+        let starts = wanted.values().flatten();
+        let (first, last) = (starts.clone().min().copied(), starts.max().copied());
+        let (first, last) = (first.unwrap_or(i64::MAX), last.unwrap_or(i64::MIN));
+        let mut found = Vec::new();
+        for (place, file) in files.iter().enumerate() {
+            if file.min_event_time <= last && first <= file.max_event_time {
+                let batches = self.0.read(file, wanted).map_err(|error| error.to_string())?;
+                found.extend(batches.into_iter().map(|batch| (place, batch)));
+            }
+        }
+        Ok(found)
+    }
+}
