@@ -10,10 +10,11 @@ use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
 use crate::ingest::commit::Committer;
 use crate::model::Frame;
-use crate::query::{Contents, SystemTables, ViewSource};
-use crate::views::{Filter, Views};
+use crate::query::{self, Contents, SystemTables, ViewSource};
+use crate::views::{Archived, Filter, Views};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The live views for SQL.
@@ -28,8 +29,22 @@ impl ViewSource for LiveViews {
         let taken = self.0.whole_snapshot(names, &Filter::default());
         let taken = taken.map_err(|error| error.to_string())?;
         let removed = taken.removed.values().cloned().collect();
-        Ok(Contents { epoch: taken.epoch, clock: taken.clock, removed, views: taken.views })
+        let archived = taken.archived.iter().map(|kept| kept.as_deref().and_then(archived));
+        let archived = archived.map(Option::transpose).collect::<Result<_, _>>();
+        let archived = archived.map_err(|error: ArrowError| error.to_string())?;
+        let (epoch, clock, views) = (taken.epoch, taken.clock, taken.views);
+        Ok(Contents { epoch, clock, removed, views, archived })
     }
+}
+
+/// What has left memory of a view; `None` when nothing has.
+fn archived(kept: &Archived) -> Option<Result<query::Archived, ArrowError>> {
+    let but = || {
+        let but = [kept.rows()?, kept.assets()?, kept.metrics()?];
+        Ok(but.into_iter().flatten().collect())
+    };
+    let files = kept.files.clone();
+    (!files.is_empty()).then(|| but().map(|but| query::Archived { files, but }))
 }
 
 /// Where the numbers of the system tables come from, before there is a committer.
@@ -37,17 +52,19 @@ pub struct Status {
     pub views: Views,
     pub historian: Arc<Historian>,
     pub database: Option<Arc<Timescale>>,
-    pub engine: Arc<Mutex<Option<Engine>>>,
     pub frames: crossbeam_channel::Sender<Frame>,
     pub memory: Budget,
     pub paging: Arc<Paging>,
+    // Whoever drops the engine last waits for its end, which comes when nobody sends frames.
+    pub engine: Arc<Mutex<Option<Engine>>>,
 }
 
 /// `millstream_*`: what the engine does.
 pub struct Engines {
-    status: Status,
+    // Dropped first: it sends frames.
     committer: Committer,
     checkpoints: Option<Arc<Checkpoints>>,
+    status: Status,
 }
 
 /// A system table: name, columns of text, columns of numbers.
@@ -68,7 +85,7 @@ const TABLES: [(&str, &[&str], &[&str]); 7] = [
 impl Status {
     /// The tables, now that there is a committer, and somebody who takes checkpoints or not.
     pub fn with(self, committer: Committer, checkpoints: Option<Arc<Checkpoints>>) -> Engines {
-        Engines { status: self, committer, checkpoints }
+        Engines { committer, checkpoints, status: self }
     }
 }
 
