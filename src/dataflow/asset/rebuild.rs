@@ -179,11 +179,11 @@ impl TypeState {
         if !nothing_came {
             let first = asset.first_time(&era, series, from).unwrap_or(current);
             asset.fold(&era, series, (first, i64::MAX), &touched);
+            let span = Span { asset: index, touched, ..Span::default() };
+            asset.newest_points(&era, series, &span);
         }
         asset.settle(&era.plan, series);
         asset.settle_next();
-        let span = Span { asset: index, touched, ..Span::default() };
-        asset.newest_points(&era, series, &span);
         let row = series.row(&era.plan.rows, series.len() - 1);
         asset.hand_out(&era, row, tables, out);
         self.set_alarm(index);

@@ -85,6 +85,9 @@ impl Series {
 
     /// The first row at or after a time.
     pub fn position(&self, layout: &RowLayout, time: i64) -> usize {
+        if self.newest().is_none_or(|newest| newest < time) {
+            return self.len;
+        }
         let (mut low, mut high) = (0, self.len);
         while low < high {
             let middle = (low + high) / 2;
