@@ -40,6 +40,12 @@ pub(super) struct Asked {
 }
 
 impl Historian {
+    /// All files, also of later epochs, and the hot points of epochs up to this one: what it takes to
+    /// read telemetry as it was. Fails when the epoch is not closed yet ([`Error::NotClosed`]).
+    pub fn as_of(&self, epoch: Epoch) -> Result<Telemetry, Error> {
+        self.at(epoch, |_| true)
+    }
+
     /// The points of some assets as they were after an epoch: of each metric and event time the
     /// value with the greatest epoch in `(after, as_of]`, unless it was deleted at an epoch up to
     /// `as_of`. Element i answers ask i, in no order; it is `None` where there are more points

@@ -52,6 +52,22 @@ impl Telemetry {
         &self.files
     }
 
+    /// The files with values that others of the same epochs replaced; a key may be in them several
+    /// times.
+    pub fn older(&self) -> &[ArchiveFile] {
+        &self.older
+    }
+
+    /// Rows `asset, metric, event_time, before_epoch, deleted` of points that were deleted at epochs
+    /// up to the snapshot's: values of those keys from before the epoch do not count. `None` when
+    /// there are none.
+    pub fn deleted_by_now(&self) -> Result<Option<RecordBatch>, Error> {
+        let by_now = |row: &&Replaced| row.deleted && row.before <= self.epoch.next();
+        let mut list: Vec<Replaced> = self.replaced.iter().filter(by_now).cloned().collect();
+        list.extend(self.deleted.iter().filter_map(|note| note.deleted(&self.names)));
+        (!list.is_empty()).then(|| replaced::batch(&list)).transpose()
+    }
+
     /// Reads all files and compares their checksums with those of the manifest.
     /// [`Error::Damaged`] names the first that is not what was written. Blocks.
     pub fn check_files(&self) -> Result<(), Error> {

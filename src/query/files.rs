@@ -39,6 +39,14 @@ impl Files {
         Self { files: telemetry.files().to_vec(), schema: schema(), time: "event_time" }
     }
 
+    /// Those of a telemetry snapshot and those with older values, as far as their epochs are not
+    /// later than the snapshot's.
+    pub(super) fn of_all(telemetry: &Telemetry) -> Self {
+        let files = telemetry.files().iter().chain(telemetry.older());
+        let files = files.filter(|file| file.min_epoch <= telemetry.epoch().0).cloned().collect();
+        Self { files, schema: schema(), time: "event_time" }
+    }
+
     /// Those of a roll-up view with these columns.
     pub(super) fn of_windows(files: Vec<ArchiveFile>, schema: SchemaRef) -> Self {
         Self { files, schema, time: "window_start" }

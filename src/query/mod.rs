@@ -11,6 +11,7 @@ mod limits;
 mod guard;
 mod statement;
 mod telemetry;
+mod as_of;
 mod part;
 mod windows;
 mod files;

@@ -1,5 +1,6 @@
 //! A session that lives for one query and knows no more than the query names.
 
+use super::as_of;
 use super::error::Error;
 use super::files::STORE;
 use super::limits::Limits;
@@ -91,6 +92,10 @@ pub(super) async fn open(
         }
     }
     let names: Vec<&str> = of_views.iter().map(|(name, _)| *name).collect();
+    if let Some(time) = &asked.as_of {
+        let others = of_system.iter().chain(&of_views).map(|(name, _)| *name);
+        return open_as_of(tables, env, context, (time, telemetry), others.collect());
+    }
     let (contents, snapshot) = snapshot(tables, &names, telemetry).await?;
     let rows = contents.views.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
     let taken = Total::hold(&env.memory, rows).map_err(|e| Error::from_datafusion(&e))?;
@@ -117,6 +122,29 @@ pub(super) async fn open(
         }
     }
     Ok((context, contents.epoch, taken))
+}
+
+/// A session that has telemetry as it was.
+fn open_as_of(
+    tables: &Tables,
+    env: &Environment,
+    context: SessionContext,
+    (time, telemetry): (&str, bool),
+    others: Vec<&str>,
+) -> Result<(SessionContext, Epoch, Taken), Error> {
+    if let (Some(other), _) | (None, Some(other)) =
+        (others.first(), Some(&"no table").filter(|_| !telemetry))
+    {
+        let what = format!("AS OF SYSTEM TIME for {other}");
+        let hint = format!("only {} is kept as it was; aggregate it in the query", telemetry::NAME);
+        return Err(Error::refused(what, &hint));
+    }
+    let now = tables.views.snapshot(&[]).map_err(Error::failed)?.epoch;
+    let epoch = as_of::epoch(time, now)?;
+    let as_it_was = tables.historian.as_of(epoch).map_err(Error::failed)?;
+    register(&context, telemetry::NAME, Arc::new(as_of::table(&as_it_was)?))?;
+    let taken = Total::hold(&env.memory, 0).map_err(|e| Error::from_datafusion(&e))?;
+    Ok((context, epoch, taken))
 }
 
 /// Views and telemetry at one epoch. The archive gets every epoch before the views do, so the

@@ -1,5 +1,6 @@
 //! From text to the one statement it may hold: a query, or an explanation of one.
 
+use super::as_of;
 use super::error::Error;
 use super::guard::{check_text, too_many_joins};
 use super::limits::Limits;
@@ -37,12 +38,15 @@ pub(super) struct Asked {
     pub tables: Vec<String>,
     /// Whether it asks about tables rather than about their contents.
     pub about_tables: bool,
+    /// The time as of which telemetry is asked for.
+    pub as_of: Option<String>,
 }
 
 /// Parses the text and refuses what is not a query.
 pub(super) fn read(text: &str, limits: &Limits) -> Result<Asked, Error> {
     check_text(text, limits)?;
-    let mut statements = parse(text, limits)?;
+    let (text, as_of) = as_of::split(text)?;
+    let mut statements = parse(&text, limits)?;
     let statement = match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => statement,
         (None, _) => return Err(Error::Syntax { message: "no statement".into(), hint: None }),
@@ -55,7 +59,7 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<Asked, Error> {
     let (references, _) = resolve_table_references(&statement, true)
         .map_err(|error| Error::from_datafusion(&error))?;
     let tables = described.into_iter().collect();
-    let mut asked = Asked { statement, tables, about_tables: false };
+    let mut asked = Asked { statement, tables, about_tables: false, as_of };
     for reference in references {
         match table_of(&reference) {
             Some(name) if !asked.tables.iter().any(|known| known == name) => {

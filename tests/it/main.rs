@@ -22,6 +22,7 @@ mod conservation;
 mod edits;
 mod pages;
 mod windows;
+mod as_of;
 mod fold;
 mod live;
 mod socket;

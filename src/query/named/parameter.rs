@@ -60,7 +60,7 @@ impl ParameterType {
     }
 
     /// Reads a value; times are relative to `now`. `None` when it is not of the type.
-    pub(super) fn read(self, text: &str, now: Timestamp) -> Option<ScalarValue> {
+    pub(in crate::query) fn read(self, text: &str, now: Timestamp) -> Option<ScalarValue> {
         let plain = text.trim();
         Some(match self {
             Self::String => ScalarValue::Utf8(Some(text.into())),
