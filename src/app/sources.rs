@@ -9,9 +9,9 @@ use crate::dataflow::Engine;
 use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
 use crate::ingest::commit::Committer;
-use crate::model::Frame;
-use crate::query::{self, Contents, SystemTables, ViewSource};
-use crate::views::{Archived, Filter, Views};
+use crate::model::{self, Frame};
+use crate::query::{self, Contents, SystemTables, TypeShape, ViewSource, WideColumn};
+use crate::views::{Archived, Filter, View, Views};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -22,7 +22,23 @@ pub struct LiveViews(pub Views);
 
 impl ViewSource for LiveViews {
     fn list(&self) -> Vec<(String, SchemaRef)> {
-        self.0.list().into_iter().map(|view| (view.name.to_string(), view.schema)).collect()
+        View::ALL.into_iter().map(|view| (view.name().to_owned(), view.schema())).collect()
+    }
+
+    fn types(&self) -> Vec<TypeShape> {
+        let column = |(name, data_type)| {
+            let column = match data_type {
+                model::DataType::Double | model::DataType::Integer => WideColumn::Number,
+                model::DataType::Bool => WideColumn::Bool,
+                model::DataType::String => WideColumn::Text,
+            };
+            (name, column)
+        };
+        let shape = |(key, columns): (Arc<str>, Vec<_>)| TypeShape {
+            key: key.to_string(),
+            columns: columns.into_iter().map(column).collect(),
+        };
+        self.0.types().into_iter().map(shape).collect()
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {

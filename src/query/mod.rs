@@ -12,6 +12,7 @@ mod guard;
 mod statement;
 mod telemetry;
 mod as_of;
+mod wide;
 mod part;
 mod windows;
 mod files;
@@ -38,5 +39,7 @@ pub use named::{
     read as read_named, read_folder,
 };
 pub use render::{Form, Renderer, render};
-pub use source::{Archived, Contents, NoSystemTables, SystemTables, ViewSource};
+pub use source::{
+    Archived, Contents, NoSystemTables, SystemTables, TypeShape, ViewSource, WideColumn,
+};
 pub use verify::{Difference, Finding, Report};

@@ -8,6 +8,7 @@ use super::pool::{Pool, Taken, Total};
 use super::source::{Archived, Contents, SystemTables, ViewSource};
 use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
 use super::telemetry;
+use super::wide;
 use super::windows;
 use crate::historian::{self, Historian, Telemetry};
 use crate::model::Epoch;
@@ -77,7 +78,9 @@ pub(super) async fn open(
     let find = |list: &[(String, SchemaRef)], name: &str| {
         list.iter().find(|(known, _)| known == name).map(|(_, schema)| Arc::clone(schema))
     };
-    let (mut of_views, mut of_system, mut telemetry) = (Vec::new(), Vec::new(), false);
+    let types = tables.views.types();
+    let (mut of_views, mut of_system, mut of_types) = (Vec::new(), Vec::new(), Vec::new());
+    let mut telemetry = false;
     for name in &asked.tables {
         if name == telemetry::NAME {
             telemetry = true;
@@ -85,20 +88,39 @@ pub(super) async fn open(
             of_views.push((name.as_str(), schema));
         } else if let Some(schema) = find(&system, name) {
             of_system.push((name.as_str(), schema));
+        } else if let Some(shape) = types.iter().find(|shape| shape.key == *name) {
+            of_types.push(shape);
         } else {
             let known = views.iter().chain(&system).map(|(known, _)| known.clone());
-            let known: Vec<String> = known.chain([telemetry::NAME.into()]).collect();
+            let known = known.chain([telemetry::NAME.into()]);
+            let known: Vec<String> =
+                known.chain(types.into_iter().map(|shape| shape.key)).collect();
             return Err(Error::unknown_table(name, &known));
         }
     }
-    let names: Vec<&str> = of_views.iter().map(|(name, _)| *name).collect();
-    if let Some(time) = &asked.as_of {
-        let others = of_system.iter().chain(&of_views).map(|(name, _)| *name);
-        return open_as_of(tables, env, context, (time, telemetry), others.collect());
+    let (of_telemetry, assets) = (telemetry || !of_types.is_empty(), find(&views, wide::ASSETS));
+    let mut names: Vec<&str> = of_views.iter().map(|(name, _)| *name).collect();
+    if !of_types.is_empty() {
+        names.push(wide::ASSETS);
     }
-    let (contents, snapshot) = snapshot(tables, &names, telemetry).await?;
+    let as_of = match &asked.as_of {
+        Some(_) if !of_telemetry || !of_views.is_empty() || !of_system.is_empty() => {
+            let hint = "only telemetry and the tables of asset types are kept as they were";
+            return Err(Error::refused("AS OF SYSTEM TIME of another table", hint));
+        }
+        Some(time) => {
+            let now = tables.views.snapshot(&[]).map_err(Error::failed)?.epoch;
+            Some(as_of::epoch(time, now)?)
+        }
+        None => None,
+    };
+    let (mut contents, points) = snapshot(tables, &names, of_telemetry && as_of.is_none()).await?;
     let rows = contents.views.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
     let taken = Total::hold(&env.memory, rows).map_err(|e| Error::from_datafusion(&e))?;
+    let assets = assets.filter(|_| !of_types.is_empty()).map(|schema| {
+        contents.archived.pop();
+        (schema, contents.views.pop().unwrap_or_default())
+    });
     let contents_of = contents.views.into_iter().zip(contents.archived);
     for ((name, schema), (batches, archived)) in of_views.into_iter().zip(contents_of) {
         register(&context, name, view(schema, batches, archived.as_ref())?)?;
@@ -110,41 +132,37 @@ pub(super) async fn open(
             register(&context, name, Arc::new(memory(schema, batches)?))?;
         }
     }
-    if let Some(snapshot) = snapshot {
-        register(&context, telemetry::NAME, Arc::new(telemetry::table(&snapshot)?))?;
+    let points = match (as_of, points) {
+        (Some(epoch), _) => {
+            let as_it_was = tables.historian.as_of(epoch).map_err(Error::failed)?;
+            Some(as_of::table(&as_it_was)?)
+        }
+        (None, Some(points)) => Some(telemetry::table(&points)?),
+        (None, None) => None,
+    };
+    if let Some(points) = points {
+        let points: Arc<dyn TableProvider> = Arc::new(points);
+        for shape in of_types {
+            let assets = assets.clone().ok_or_else(|| Error::failed("no view of assets"))?;
+            let table = wide::table(shape, Arc::clone(&points), assets)?;
+            register(&context, &shape.key, Arc::new(table))?;
+        }
+        if telemetry {
+            register(&context, telemetry::NAME, points)?;
+        }
     }
     if asked.about_tables {
         let telemetry = (telemetry::NAME.to_string(), historian::schema());
-        for (name, schema) in views.into_iter().chain(system).chain([telemetry]) {
+        let types = types.iter().map(|shape| (shape.key.clone(), wide::schema(shape)));
+        let types: Vec<(String, SchemaRef)> =
+            types.filter(|(name, _)| find(&views, name).is_none()).collect();
+        for (name, schema) in views.into_iter().chain(system).chain([telemetry]).chain(types) {
             if !asked.tables.contains(&name) {
                 register(&context, &name, Arc::new(EmptyTable::new(schema)))?;
             }
         }
     }
-    Ok((context, contents.epoch, taken))
-}
-
-/// A session that has telemetry as it was.
-fn open_as_of(
-    tables: &Tables,
-    env: &Environment,
-    context: SessionContext,
-    (time, telemetry): (&str, bool),
-    others: Vec<&str>,
-) -> Result<(SessionContext, Epoch, Taken), Error> {
-    if let (Some(other), _) | (None, Some(other)) =
-        (others.first(), Some(&"no table").filter(|_| !telemetry))
-    {
-        let what = format!("AS OF SYSTEM TIME for {other}");
-        let hint = format!("only {} is kept as it was; aggregate it in the query", telemetry::NAME);
-        return Err(Error::refused(what, &hint));
-    }
-    let now = tables.views.snapshot(&[]).map_err(Error::failed)?.epoch;
-    let epoch = as_of::epoch(time, now)?;
-    let as_it_was = tables.historian.as_of(epoch).map_err(Error::failed)?;
-    register(&context, telemetry::NAME, Arc::new(as_of::table(&as_it_was)?))?;
-    let taken = Total::hold(&env.memory, 0).map_err(|e| Error::from_datafusion(&e))?;
-    Ok((context, epoch, taken))
+    Ok((context, as_of.unwrap_or(contents.epoch), taken))
 }
 
 /// Views and telemetry at one epoch. The archive gets every epoch before the views do, so the

@@ -33,10 +33,34 @@ pub struct Archived {
     pub but: Vec<RecordBatch>,
 }
 
+/// An asset type as the columns of its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeShape {
+    /// The key of the type, and the name of the table.
+    pub key: String,
+    /// The metrics that are measured, in order.
+    pub columns: Vec<(String, WideColumn)>,
+}
+
+/// What the values of a metric are in SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WideColumn {
+    /// A double or an integer.
+    Number,
+    /// True or false.
+    Bool,
+    /// A text.
+    Text,
+}
+
 /// The live views.
 pub trait ViewSource: Send + Sync {
     /// Names and columns of all views.
     fn list(&self) -> Vec<(String, SchemaRef)>;
+    /// The asset types, each of which is a table too, unless a view has its name.
+    fn types(&self) -> Vec<TypeShape> {
+        Vec::new()
+    }
     /// The contents of these views, all at one epoch; with no names just the epoch. The error
     /// says what failed.
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String>;

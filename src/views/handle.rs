@@ -15,7 +15,7 @@ use super::state::{Removed, State};
 use super::subscription::Subscription;
 use super::view::View;
 use crate::base::clock::{Clock, SystemClock};
-use crate::model::{ArchiveFile, Change, EditRow, Epoch, Outcome, Timestamp};
+use crate::model::{ArchiveFile, Change, DataType, EditRow, Epoch, Outcome, Timestamp};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ops::Range;
@@ -209,6 +209,11 @@ impl Views {
             });
         }
         infos
+    }
+
+    /// The asset types: their keys, and the names and types of the metrics that are measured.
+    pub fn types(&self) -> Vec<(Arc<str>, Vec<(String, DataType)>)> {
+        self.read().names.types()
     }
 
     /// About how many bytes they take.

@@ -4,7 +4,7 @@ use crate::base::serial::json;
 use crate::catalog::Layout;
 use crate::catalog::asset_type::AssetType;
 use crate::health::{Algorithm, Band};
-use crate::model::{Document, Kind, Table, TypeId, Window};
+use crate::model::{DataType, Document, Kind, Table, TypeId, Window};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,6 +77,16 @@ impl Names {
 
     pub fn asset_type(&self, id: TypeId) -> Option<&Arc<TypeNames>> {
         self.types.get(&id)
+    }
+
+    /// The types by key, with the names and types of what is measured.
+    pub fn types(&self) -> Vec<(Arc<str>, Vec<(String, DataType)>)> {
+        let measured = |names: &Arc<TypeNames>| {
+            let slots = &names.layout.slots[..names.layout.measured];
+            let columns = slots.iter().map(|slot| (slot.name.to_string(), slot.data_type));
+            (Arc::clone(&names.key), columns.collect())
+        };
+        self.types.values().map(measured).collect()
     }
 
     /// Whether the document would change anything here.

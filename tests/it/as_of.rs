@@ -3,12 +3,35 @@
 use crate::support::*;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const ALL: &str = "asset, metric, event_time, value, text, quality, device, epoch FROM telemetry";
 
 async fn rows(server: &Server, clause: &str) -> Vec<Value> {
     let order = "ORDER BY asset, metric, event_time";
     server.sql(&format!("SELECT {ALL} {clause} {order}")).await
+}
+
+/// The table of the asset type says the same, a row for each event time of an asset.
+async fn wide(server: &Server, clause: &str, narrow: &[Value]) {
+    let sql = format!("SELECT * FROM pump {clause} ORDER BY asset, event_time");
+    let mut expected: BTreeMap<(String, String), BTreeMap<String, Value>> = BTreeMap::new();
+    for row in narrow {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        let of_time = expected.entry((text("asset"), text("event_time"))).or_default();
+        of_time.insert(text("metric"), row["value"].clone());
+    }
+    let rows = server.sql(&sql).await;
+    assert_eq!(rows.len(), expected.len(), "{sql}");
+    for (row, ((asset, time), values)) in rows.iter().zip(&expected) {
+        assert_eq!(
+            (row["asset"].as_str(), row["event_time"].as_str()),
+            (Some(&**asset), Some(&**time))
+        );
+        for metric in ["temperature", "flow"] {
+            assert_eq!(&row[metric], values.get(metric).unwrap_or(&Value::Null), "{row}");
+        }
+    }
 }
 
 /// A late, duplicate, corrected or new point of one of two pumps, or a deletion.
@@ -56,7 +79,11 @@ async fn what_was_known_then_is_known_for_ever() {
         for (epoch, then) in &known {
             let clause = format!("AS OF SYSTEM TIME {epoch}");
             assert_eq!(&rows(&server, &clause).await, then, "part {part}, epoch {epoch}");
+            if epoch % 5 == 0 {
+                wide(&server, &clause, then).await;
+            }
         }
+        wide(&server, "", &rows(&server, "").await).await;
         assert_eq!(server.terminate(), 0);
         server = plant.serve();
     }
