@@ -17,6 +17,7 @@ mod windows;
 mod files;
 mod hot;
 mod pool;
+mod functions;
 mod session;
 mod answer;
 mod named;

@@ -3,6 +3,7 @@
 use super::as_of;
 use super::error::Error;
 use super::files::STORE;
+use super::functions;
 use super::limits::Limits;
 use super::pool::{Pool, Taken, Total};
 use super::source::{Archived, Contents, SystemTables, ViewSource};
@@ -195,6 +196,7 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
         context.deregister_udf(name);
         context.deregister_udtf(name);
     }
+    functions::register(&context);
     Ok(context)
 }
 
