@@ -149,6 +149,10 @@ impl Error {
                 let hint = "filter by event_time or asset, group by less, or select fewer columns";
                 Self::limit("the query needs more memory than one query may take", hint)
             }
+            DataFusionError::External(error) => match error.downcast_ref::<Self>() {
+                Some(own) => own.clone(),
+                None => Self::failed(error),
+            },
             DataFusionError::Diagnostic(_, inner) => Self::from_datafusion(inner),
             DataFusionError::Collection(errors) if !errors.is_empty() => {
                 Self::from_datafusion(&errors[0])

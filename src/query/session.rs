@@ -190,6 +190,7 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        .with_query_planner(Arc::new(functions::Planner))
         .build();
     let context = SessionContext::new_with_state(state);
     for name in AMPLIFIERS {

@@ -15,16 +15,25 @@ mod downsample;
 mod points;
 mod series;
 mod series_groups;
+mod gapfill;
 #[cfg(test)]
 mod tests;
 
 use datafusion::functions_aggregate::approx_percentile_cont::approx_percentile_cont_udaf;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
+use std::sync::Arc;
 
-/// Makes the functions known to a session.
+pub(super) use gapfill::Planner;
+
+/// Makes the functions known to a session, whose plans [`Planner`] must make.
 pub(super) fn register(context: &SessionContext) {
     context.register_udf(ScalarUDF::new_from_impl(time_bucket::TimeBucket::new()));
+    context.register_udf(ScalarUDF::new_from_impl(gapfill::Gapfill::new()));
+    for fill in [gapfill::Fill::Locf, gapfill::Fill::Interpolate] {
+        context.register_udf(ScalarUDF::new_from_impl(gapfill::InGaps::new(fill)));
+    }
+    context.add_analyzer_rule(Arc::new(gapfill::FillGaps));
     for end in [ends::End::First, ends::End::Last] {
         context.register_udaf(AggregateUDF::new_from_impl(ends::AtEnd::new(end)));
     }

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod ends;
+mod gapfill;
 mod series;
 
 use super::*;
