@@ -11,6 +11,10 @@ const ORIGIN: i64 = 946_857_600_000_000;
 /// 2000-01, as months since year 0.
 const ORIGIN_MONTH: i64 = 2000 * 12;
 
+/// No bucket is wider: as long as the years that count.
+const MONTHS_MAX: i64 = 10_000 * 12;
+const WIDTH_MAX: i64 = 10_000 * 366 * DAY;
+
 /// The width of buckets, as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Width {
@@ -66,7 +70,7 @@ impl Buckets {
     /// count.
     pub fn new(width: Width, origin: Option<i64>, mut zone: Option<Zone>) -> Result<Self> {
         let Width { months, days, micros } = width;
-        if months < 0 || days < 0 || micros < 0 || months + days + micros == 0 {
+        if months < 0 || days < 0 || micros < 0 || (months, days, micros) == (0, 0, 0) {
             return plan_err!("the width of buckets must be more than nothing");
         }
         if months > 0 && (days > 0 || micros > 0) {
@@ -79,9 +83,11 @@ impl Buckets {
         let step = match months {
             0 => {
                 let width = days.checked_mul(DAY).and_then(|days| days.checked_add(micros));
+                let width = width.filter(|width| *width <= WIDTH_MAX);
                 let width = width.ok_or_else(|| plan_datafusion_err!("the width is too large"))?;
                 Step::Even { width, origin: origin.unwrap_or(ORIGIN) }
             }
+            count if count > MONTHS_MAX => return plan_err!("the width is too large"),
             count => {
                 let origin = origin.map_or(Ok(ORIGIN_MONTH), month);
                 Step::Months { count, origin: origin? }

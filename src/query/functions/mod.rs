@@ -13,6 +13,7 @@ mod change;
 mod weighted;
 mod downsample;
 mod points;
+mod question;
 mod series;
 mod series_groups;
 mod gapfill;

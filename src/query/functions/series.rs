@@ -4,11 +4,11 @@
 //! which count towards the memory that a query may take.
 
 use super::arguments::{Argument, coerce, instant};
-use super::downsample::{lttb, m4};
 use super::ends::numbers;
-use super::points::{Points, Rows, columns};
+use super::points::{Rows, columns};
+use super::question::{Question, between};
 use super::series_groups::{Groups, One};
-use super::weighted::{Between, average, counted, held};
+use super::weighted::Between;
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::cast;
 use arrow::compute::kernels::cmp::eq;
@@ -28,53 +28,18 @@ pub(super) const DOWNSAMPLED_MAX: i64 = 10_000;
 /// The aggregates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// `time_weighted_avg(time, value [, method] [, start, end])`, see [`average`].
+    /// `time_weighted_avg(time, value [, method] [, start, end])`, see [`super::weighted::average`].
     TimeWeightedAvg,
-    /// `counter_delta(value, time)`, see [`counted`].
+    /// `counter_delta(value, time)`, see [`super::weighted::counted`].
     CounterDelta,
     /// `counter_rate(value, time)` per second; null over no time.
     CounterRate,
-    /// `state_time(state, time, wanted [, end])`, see [`held`].
+    /// `state_time(state, time, wanted [, end])`, see [`super::weighted::held`].
     StateTime,
-    /// `lttb(time, value, n)`, see [`lttb`].
+    /// `lttb(time, value, n)`, see [`super::downsample::lttb`].
     Lttb,
-    /// `m4(time, value, n)`, see [`m4`].
+    /// `m4(time, value, n)`, see [`super::downsample::m4`].
     M4,
-}
-
-/// What to compute of points in order.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Question {
-    Average(Between),
-    Counted,
-    CountedRate,
-    Held,
-    Lttb(usize),
-    M4(usize),
-}
-
-/// What came out.
-pub(super) enum Found {
-    Number(Option<f64>),
-    Line(Vec<(i64, f64)>),
-}
-
-impl Question {
-    /// Computes it of one group. Lines of no points are null.
-    pub fn of(self, group: &mut Points) -> Found {
-        let (start, end) = (group.start, group.end);
-        let points = group.sorted();
-        Found::Number(match self {
-            Self::Average(between) => average(points, between, start, end),
-            Self::Counted => counted(points).map(|(sum, _)| sum),
-            Self::CountedRate => counted(points)
-                .filter(|(_, seconds)| *seconds > 0.0)
-                .map(|(sum, seconds)| sum / seconds),
-            Self::Held => held(points, end),
-            Self::Lttb(count) => return Found::Line(lttb(points, count)),
-            Self::M4(columns) => return Found::Line(m4(points, columns)),
-        })
-    }
 }
 
 impl Kind {
@@ -174,18 +139,6 @@ fn constant(args: &AccumulatorArgs, at: usize) -> Result<ScalarValue> {
     match args.exprs[at].evaluate(&none) {
         Ok(ColumnarValue::Scalar(value)) => Ok(value),
         _ => plan_err!("argument {} is a constant", at + 1),
-    }
-}
-
-fn between(method: &ScalarValue) -> Result<Between> {
-    match method.try_as_str().flatten().map(str::to_lowercase).as_deref() {
-        Some("locf") => Ok(Between::Locf),
-        Some("linear") => Ok(Between::Linear),
-        Some(other) => {
-            let known = crate::expr::nearest(other, ["locf", "linear"]).unwrap_or("locf");
-            plan_err!("no method '{other}', did you mean '{known}'?")
-        }
-        None => plan_err!("the method is 'locf' or 'linear'"),
     }
 }
 

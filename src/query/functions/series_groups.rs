@@ -1,7 +1,8 @@
 //! The accumulators of aggregates over series.
 
 use super::points::{Points, bytes, from_columns, offsets, to_columns};
-use super::series::{Found, Kind, Question, line};
+use super::question::{Found, Question};
+use super::series::{Kind, line};
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, ListArray, StructArray, TimestampMicrosecondArray,
 };

@@ -152,10 +152,12 @@ impl ScalarUDFImpl for TimeBucket {
         let Some(mut buckets) = buckets(constants[0], &others)? else {
             return Ok(PreimageResult::None);
         };
-        if buckets.start(*start)? != *start {
+        let (Ok(begun), Ok(end)) = (buckets.start(*start), buckets.next(*start)) else {
+            return Ok(PreimageResult::None);
+        };
+        if begun != *start {
             return Ok(PreimageResult::None);
         }
-        let end = buckets.next(*start)?;
         let interval = Box::new(Interval::try_new(at(Some(*start)), at(Some(end)))?);
         Ok(PreimageResult::Range { expr: time.clone(), interval })
     }

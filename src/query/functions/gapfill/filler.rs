@@ -1,29 +1,18 @@
 //! Which rows are missing, and what they hold.
 
-use super::exec::Filling;
-use super::{Fill, ROWS_ADDED_MAX};
+use super::ROWS_ADDED_MAX;
+use super::filling::Filling;
+use super::out::Out;
 use crate::query::error::Error;
 use crate::query::functions::buckets::Buckets;
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
-    new_null_array,
-};
-use arrow::compute::{concat, take};
-use arrow::datatypes::{DataType, Float64Type, Schema, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::concat;
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// A row that comes out, by the numbers of rows that came in.
-#[derive(Clone, Copy, Debug)]
-enum Out {
-    /// The row as it came in.
-    Row(u32),
-    /// A missing bucket, between rows of the same keys.
-    Gap { bucket: i64, before: Option<u32>, after: Option<u32> },
-}
 
 /// Takes rows in the order of their keys and buckets, and gives them with the missing ones.
 pub(super) struct Filler {
@@ -186,67 +175,8 @@ impl Filler {
             return Ok(None);
         }
         let outs: Vec<Out> = self.outs.drain(..count).collect();
-        let schema = Arc::clone(&self.filling.schema);
-        let columns = (0..schema.fields().len()).map(|column| self.column(&schema, column, &outs));
-        Ok(Some(RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_>>()?)?))
+        self.filling.batch(&self.rows, &outs).map(Some)
     }
-
-    fn column(&self, schema: &Schema, column: usize, outs: &[Out]) -> Result<ArrayRef> {
-        let of = schema.field(column).data_type();
-        let Some(rows) = self.rows.get(column).filter(|rows| !rows.is_empty()) else {
-            return Ok(match column == self.filling.bucket {
-                true => self.bucket(None, outs),
-                false => new_null_array(of, outs.len()),
-            });
-        };
-        if column == self.filling.bucket {
-            return Ok(self.bucket(Some(rows), outs));
-        }
-        let inputs = schema.fields().len() - self.filling.fills.len();
-        let fill = column.checked_sub(inputs).map(|fill| self.filling.fills[fill].0);
-        let source = |out: &Out| match (*out, fill) {
-            (Out::Row(row), _) => Some(row),
-            (Out::Gap { before, after, .. }, None) if column < self.filling.keys => {
-                before.or(after)
-            }
-            (Out::Gap { before, .. }, Some(Fill::Locf)) => before,
-            (Out::Gap { .. }, _) => None,
-        };
-        if fill == Some(Fill::Interpolate) {
-            return Ok(self.interpolated(rows, outs));
-        }
-        Ok(take(rows, &outs.iter().map(source).collect::<UInt32Array>(), None)?)
-    }
-
-    fn bucket(&self, rows: Option<&ArrayRef>, outs: &[Out]) -> ArrayRef {
-        let rows = rows.map(|rows| rows.as_primitive::<TimestampMicrosecondType>());
-        let buckets = outs.iter().map(|out| match out {
-            Out::Row(row) => at(rows?, *row),
-            Out::Gap { bucket, .. } => Some(*bucket),
-        });
-        Arc::new(buckets.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
-    }
-
-    fn interpolated(&self, rows: &ArrayRef, outs: &[Out]) -> ArrayRef {
-        debug_assert_eq!(rows.data_type(), &DataType::Float64);
-        let values = rows.as_primitive::<Float64Type>();
-        let times = self.rows[self.filling.bucket].as_primitive::<TimestampMicrosecondType>();
-        let value = |row: u32| values.is_valid(row as usize).then(|| values.value(row as usize));
-        let one = |out: &Out| match *out {
-            Out::Row(row) => value(row),
-            Out::Gap { bucket, before, after } => {
-                let (before, after) = (before?, after?);
-                let (from, to) = (at(times, before)?, at(times, after)?);
-                let share = (bucket - from) as f64 / (to - from) as f64;
-                Some(value(before)? * (1.0 - share) + value(after)? * share)
-            }
-        };
-        Arc::new(outs.iter().map(one).collect::<Float64Array>())
-    }
-}
-
-fn at(times: &TimestampMicrosecondArray, row: u32) -> Option<i64> {
-    times.is_valid(row as usize).then(|| times.value(row as usize))
 }
 
 fn too_many() -> DataFusionError {

@@ -11,14 +11,16 @@ mod rule;
 mod node;
 mod planner;
 mod exec;
+mod filling;
 mod filler;
+mod out;
 
 pub(super) use calls::{Gapfill, InGaps};
 pub(in crate::query) use planner::Planner;
 pub(super) use rule::FillGaps;
 
 /// Rows that one query may add.
-const ROWS_ADDED_MAX: usize = 1_000_000;
+pub(super) const ROWS_ADDED_MAX: usize = 1_000_000;
 
 /// What stands in the gaps of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

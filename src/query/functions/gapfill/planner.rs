@@ -1,6 +1,7 @@
 //! From the node to what runs.
 
-use super::exec::{FillGapsExec, Filling};
+use super::exec::FillGapsExec;
+use super::filling::Filling;
 use super::node::GapFill;
 use async_trait::async_trait;
 use datafusion::catalog::Session;

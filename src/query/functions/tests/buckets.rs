@@ -188,6 +188,8 @@ async fn what_is_no_bucket_is_told() {
         ("'0 s', event_time", "must be more than nothing"),
         ("'-1 h', event_time", "must be more than nothing"),
         ("'1 month 1 day', event_time", "cannot have days"),
+        ("interval '2000000000 days', event_time", "the width is too large"),
+        ("interval '2000000000 months', event_time", "the width is too large"),
         ("'1 day', event_time, 'Europe/Berlim'", "did you mean 'Europe/Berlin'?"),
         ("'1 day', event_time, '2000-01-01', '2000-01-01'", "the fourth argument"),
         ("text, event_time", "are constants"),

@@ -232,7 +232,7 @@ async fn downsampled_lines_are_the_naive_ones() {
 async fn what_cannot_be_computed_is_told() {
     let context = table(&mut Random(0), &rows(&mut Random(0), 5, 1, 10), &threads(1));
     for (call, said) in [
-        ("lttb(event_time, value)", "write lttb(time, value, n)"),
+        ("lttb(event_time, value)", "syntax: 2 arguments, write lttb(time, value, n)"),
         ("lttb(event_time, value, 2)", "n is a constant from 3 to 10000"),
         ("m4(event_time, value, 10001)", "n is a constant from 1 to 10000"),
         ("m4(event_time, value, arrow_cast(value, 'Int64'))", "argument 3 is a constant"),
