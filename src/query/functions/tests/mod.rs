@@ -149,3 +149,31 @@ pub fn micros(value: &ScalarValue) -> Option<i64> {
         other => panic!("{other:?} is no time"),
     }
 }
+
+#[test]
+fn the_readme_names_every_function_and_limit() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let ours = session::empty(&Environment::bare(&threads(1)), &threads(1)).unwrap().state();
+    let plain = SessionContext::new().state();
+    let scalars = ours.scalar_functions().keys();
+    let new = scalars.filter(|name| !plain.scalar_functions().contains_key(*name));
+    let aggregates = ours.aggregate_functions().keys();
+    let aggregates = aggregates.filter(|name| !plain.aggregate_functions().contains_key(*name));
+    let names: Vec<&String> = new.chain(aggregates).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(readme.contains(&format!("`{name}(")), "README.md does not explain {name}");
+    }
+    let thousands = |number: i64| match number / 1_000 {
+        many if many >= 1_000 => format!("{},{:03},000", many / 1_000, many % 1_000),
+        many => format!("{many},000"),
+    };
+    for said in [
+        format!("Adds {} rows at the most", thousands(super::gapfill::ROWS_ADDED_MAX as i64)),
+        format!("n is 3 to {}", thousands(super::series::DOWNSAMPLED_MAX)),
+        format!("n is 1 to {}", thousands(super::series::DOWNSAMPLED_MAX)),
+    ] {
+        assert!(readme.contains(&said), "README.md does not say: {said}");
+    }
+}
