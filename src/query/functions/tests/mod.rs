@@ -161,7 +161,7 @@ fn the_readme_names_every_function_and_limit() {
     let aggregates = ours.aggregate_functions().keys();
     let aggregates = aggregates.filter(|name| !plain.aggregate_functions().contains_key(*name));
     let names: Vec<&String> = new.chain(aggregates).collect();
-    assert!(names.len() > 15, "{names:?}");
+    assert!(names.len() >= 15, "{names:?}");
     for name in names {
         assert!(readme.contains(&format!("`{name}(")), "README.md does not explain {name}");
     }
