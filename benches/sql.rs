@@ -13,7 +13,7 @@ const ASSETS: u32 = 100;
 const TIMES: i64 = 1_250;
 const START: i64 = 1_767_225_600_000_000;
 
-const QUERIES: [(&str, &str); 3] = [
+const QUERIES: [(&str, &str); 7] = [
     ("count", "select count(*) from telemetry"),
     (
         "filter by asset",
@@ -23,6 +23,25 @@ const QUERIES: [(&str, &str); 3] = [
         "group by hour",
         "select date_bin(interval '1 hour', event_time) as hour, metric, avg(value) \
          from telemetry group by hour, metric",
+    ),
+    (
+        "group by bucket of an hour",
+        "select time_bucket('1 hour', event_time) as hour, metric, avg(value) \
+         from telemetry group by hour, metric",
+    ),
+    (
+        "newest of each series, by last",
+        "select asset, metric, last(value, event_time) from telemetry group by asset, metric",
+    ),
+    (
+        "newest of each series, by last_value",
+        "select asset, metric, last_value(value order by event_time) \
+         from telemetry group by asset, metric",
+    ),
+    (
+        "mean of each series, weighted by time",
+        "select asset, metric, time_weighted_avg(event_time, value) \
+         from telemetry group by asset, metric",
     ),
 ];
 

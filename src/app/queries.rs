@@ -16,16 +16,26 @@ macro_rules! shipped {
 }
 
 /// The queries that come with the program, for when there is no folder.
-const SHIPPED: [(&str, &str); 9] = shipped![
+const SHIPPED: [(&str, &str); 19] = shipped![
+    "alarm_floods",
     "asset_events",
     "asset_latest",
+    "completeness",
+    "consumption",
     "data_quality",
+    "downtime",
+    "flow_balance",
+    "flow_total",
     "hourly_rollup",
     "raised_thresholds",
     "refused_messages",
     "telemetry_range",
     "time_at_level",
-    "worst_assets"
+    "time_between_alarms",
+    "time_in_state",
+    "trend",
+    "worst_assets",
+    "worst_assets_of_week"
 ];
 
 /// The named queries of a folder, or without one those that come with the program: what can be

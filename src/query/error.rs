@@ -128,7 +128,7 @@ impl Error {
     pub(super) fn unknown_table(table: &str, known: &[String]) -> Self {
         let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
         known.sort_unstable();
-        let hint = Some(format!("tables: {}", known.join(", ")));
+        let hint = Some(meant(table, &known) + &format!("tables: {}", known.join(", ")));
         Self::UnknownTable { table: table.into(), hint }
     }
 
@@ -140,7 +140,7 @@ impl Error {
                 Self::Syntax { message: error.to_string(), hint: None }
             }
             DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) => {
-                Self::Syntax { message: error.strip_backtrace(), hint: None }
+                Self::Syntax { message: in_short(&error.strip_backtrace()), hint: None }
             }
             DataFusionError::ResourcesExhausted(message) if message.contains(ALL_TAKEN) => {
                 Self::limit(ALL_TAKEN, "try again when the others are done, or ask for less")
@@ -149,6 +149,10 @@ impl Error {
                 let hint = "filter by event_time or asset, group by less, or select fewer columns";
                 Self::limit("the query needs more memory than one query may take", hint)
             }
+            DataFusionError::External(error) => match error.downcast_ref::<Self>() {
+                Some(own) => own.clone(),
+                None => Self::failed(error),
+            },
             DataFusionError::Diagnostic(_, inner) => Self::from_datafusion(inner),
             DataFusionError::Collection(errors) if !errors.is_empty() => {
                 Self::from_datafusion(&errors[0])
@@ -158,12 +162,27 @@ impl Error {
     }
 }
 
+/// What the function itself says of its arguments, where DataFusion says more around it.
+fn in_short(message: &str) -> String {
+    let said = message.split_once("user-defined coercion failed with: Error during planning: ");
+    let said = said.and_then(|(_, said)| said.split(". No function matches").next());
+    said.unwrap_or(message).to_owned()
+}
+
+/// The name that was probably meant, for the beginning of a hint.
+fn meant(name: &str, known: &[&str]) -> String {
+    let near = crate::expr::nearest(name, known.iter().copied());
+    near.map_or(String::new(), |near| format!("did you mean '{near}'? "))
+}
+
 fn of_schema(error: &SchemaError) -> Error {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let known: Vec<String> = valid_fields.iter().map(|f| f.quoted_flat_name()).collect();
             let message = format!("'{}'", field.flat_name());
-            let hint = Some(format!("columns: {}", known.join(", ")));
+            let names: Vec<&str> = valid_fields.iter().map(|field| field.name.as_str()).collect();
+            let hint = meant(&field.name, &names) + &format!("columns: {}", known.join(", "));
+            let hint = Some(hint);
             Error::UnknownColumn { message, hint }
         }
         other => Error::Syntax { message: other.to_string(), hint: None },

@@ -18,6 +18,7 @@ mod windows;
 mod files;
 mod hot;
 mod pool;
+mod functions;
 mod session;
 mod answer;
 mod named;

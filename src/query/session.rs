@@ -3,6 +3,7 @@
 use super::as_of;
 use super::error::Error;
 use super::files::STORE;
+use super::functions;
 use super::limits::Limits;
 use super::pool::{Pool, Taken, Total};
 use super::source::{Archived, Contents, SystemTables, ViewSource};
@@ -207,12 +208,14 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        .with_query_planner(Arc::new(functions::Planner))
         .build();
     let context = SessionContext::new_with_state(state);
     for name in AMPLIFIERS {
         context.deregister_udf(name);
         context.deregister_udtf(name);
     }
+    functions::register(&context);
     Ok(context)
 }
 

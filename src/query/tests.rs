@@ -205,6 +205,9 @@ async fn errors_say_their_kind_and_what_there_is() {
     check("DESCRIBE nosuch", Kind::UnknownTable, "telemetry").await;
     check("SELECT * FROM other.telemetry", Kind::UnknownTable, "other.telemetry").await;
     check("SELECT nosuch FROM telemetry", Kind::UnknownColumn, "event_time").await;
+    check("SELECT * FROM telemtry", Kind::UnknownTable, "did you mean 'telemetry'?").await;
+    check("SELECT valu FROM telemetry", Kind::UnknownColumn, "did you mean 'value'?").await;
+    check("SELECT last(value) FROM telemetry", Kind::Syntax, "syntax: 1 arguments, write").await;
     check("SELEC 1", Kind::Syntax, "SELEC").await;
     check("SELECT 'open", Kind::Syntax, "Unterminated").await;
     check("", Kind::Syntax, "no statement").await;

@@ -132,8 +132,79 @@ async fn check_contents(server: &Server, answers: &BTreeMap<&str, Value>) {
     let longest = &answers["time_at_level"][0];
     assert_eq!((&longest["asset"], &longest["stays"]), (&json!("WELL-00011"), &json!(1)));
     assert!(longest["seconds"].as_f64().unwrap() > 600.0, "{longest}");
+    check_series(server, answers).await;
     let latest = server.view("asset_metrics?asset=WELL-00011").await;
     assert_eq!(answers["asset_latest"].as_array().unwrap().len(), latest.len());
+}
+
+/// What the queries with functions of series say is what plain SQL says of the same points.
+async fn check_series(server: &Server, answers: &BTreeMap<&str, Value>) {
+    let rows = |name: &str| answers[name].as_array().unwrap();
+    let sum = |name: &str, column: &str| -> f64 {
+        rows(name).iter().filter_map(|row| row[column].as_f64()).sum()
+    };
+    let ask = async |sql: &str| server.sql(sql).await;
+    let near = |a: f64, b: f64| assert!((a - b).abs() <= 1e-6 * (1.0 + b.abs()), "{a} is not {b}");
+
+    assert_eq!(rows("completeness").len(), 16);
+    let seen = ask(
+        "select count(*) as n from telemetry where asset = 'WELL-00011' and metric = 'tree_pressure'
+         and event_time >= '2014-05-15T08:00:00Z' and event_time < '2014-05-15T16:00:00Z'",
+    )
+    .await;
+    near(sum("completeness", "seen"), seen[0]["n"].as_f64().unwrap());
+    assert_eq!(rows("trend").len(), 50);
+    let ends = ask(
+        "select first_value(value order by event_time) as a, last_value(value order by event_time) as b
+         from telemetry where asset = 'WELL-00011' and metric = 'tree_temperature'
+         and event_time >= '2014-05-15' and event_time < '2014-05-16'",
+    )
+    .await;
+    assert_eq!(
+        (&rows("trend")[0]["value"], &rows("trend")[49]["value"]),
+        (&ends[0]["a"], &ends[0]["b"])
+    );
+
+    let means = ask("select t, sum(value * held) / 3600 as area, sum(held) as held, count(*) as n
+         from (select t, value, date_part('epoch', coalesce(lead(event_time) over (
+                   partition by t order by event_time), t + interval '1 hour')) -
+                   date_part('epoch', event_time) as held
+               from (select date_bin(interval '1 hour', event_time) as t, event_time, value
+                     from telemetry
+                     where asset = 'WELL-00003' and metric = 'choke_upstream_pressure'))
+         group by t order by t")
+    .await;
+    assert_eq!(rows("flow_total").len(), means.len());
+    for (row, plain) in rows("flow_total").iter().zip(&means) {
+        assert_eq!((&row["step_start"], &row["points"]), (&plain["t"], &plain["n"]));
+        let value = |row: &Value, column: &str| row[column].as_f64().unwrap();
+        let (mean, plain) =
+            (value(row, "mean"), value(plain, "area") * 3600.0 / value(plain, "held"));
+        near(mean, plain);
+        near(value(row, "total"), mean);
+    }
+    for row in rows("flow_balance") {
+        let value = |column: &str| row[column].as_f64().unwrap();
+        near(value("balance"), value("inflow") - value("outflow"));
+    }
+    let steps = ask(
+        "select coalesce(sum(case when value < before then value else value - before end), 0) as s
+         from (select value, lag(value) over (order by event_time) as before from telemetry
+               where asset = 'WELL-00011' and metric = 'tree_temperature'
+               and event_time >= '2014-05-15' and event_time < '2014-05-17')",
+    )
+    .await;
+    near(sum("consumption", "consumed"), steps[0]["s"].as_f64().unwrap());
+    let raised = ask("select count(*) as n from threshold_occurrences
+         where raised >= '2014-05-15' and raised < '2014-05-16'")
+    .await;
+    near(sum("alarm_floods", "raised"), raised[0]["n"].as_f64().unwrap());
+    near(sum("time_between_alarms", "raised"), raised[0]["n"].as_f64().unwrap());
+    let silent = &rows("downtime")[0];
+    assert_eq!(silent["asset"], "WELL-00011");
+    assert!(silent["silent_s"].as_f64().unwrap() > 14.0 * 86_400.0, "{silent}");
+    assert_eq!(rows("worst_assets_of_week")[0]["asset"], "WELL-00011");
+    near(rows("time_in_state")[0]["share"].as_f64().unwrap(), 1.0);
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ fn faults_are_told_with_their_place() {
         ("-- t\nselect scor\nfrom asset_health", "q.sql:2:8: unknown column: 'scor'"),
         (
             "-- t\nselect 1\nfrom asset_helth",
-            "q.sql:3:6: unknown table 'asset_helth'; tables: asset",
+            "q.sql:3:6: unknown table 'asset_helth'; did you mean 'asset_health'? tables: asset",
         ),
         ("-- t\nselect\n  from from", "q.sql:3:"),
         ("-- t\ndelete from asset_health", "q.sql:2:1: refused: DELETE"),
