@@ -29,6 +29,7 @@ const SNAPSHOT_TRIES: u32 = 200;
 const SNAPSHOT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Everything that tables are made of.
+#[derive(Clone)]
 pub(super) struct Tables {
     pub views: Arc<dyn ViewSource>,
     pub system: Arc<dyn SystemTables>,

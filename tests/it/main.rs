@@ -33,6 +33,7 @@ mod recordings;
 mod replay;
 mod cli;
 mod queries;
+mod postgres;
 mod schemas;
 mod browser;
 mod compose;

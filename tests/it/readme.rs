@@ -502,7 +502,18 @@ fn readme_options_are_those_of_the_program() {
         "--build",
     ];
     let mut help = String::new();
-    for command in ["", "serve", "demo", "replay", "sql", "query", "verify", "check", "schemas"] {
+    for command in [
+        "",
+        "serve",
+        "demo",
+        "replay",
+        "sql",
+        "query",
+        "verify",
+        "check",
+        "schemas",
+        "postgres-user",
+    ] {
         let arguments = [command, "--help"].into_iter().filter(|argument| !argument.is_empty());
         let output = Command::new(PROGRAM).args(arguments).output().unwrap();
         help.push_str(&String::from_utf8(output.stdout).unwrap());

@@ -1,0 +1,112 @@
+//! From text to statements.
+
+use super::command::{self, Command};
+use super::front::Question;
+use crate::query::error::Error;
+use crate::query::guard::check_text;
+use crate::query::limits::Limits;
+use crate::query::statement::{Asked, ask, parse};
+use datafusion::sql::parser;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use datafusion_pg_catalog::sql::rules::{
+    CurrentUserVariableToSessionUserFunctionCall, RewriteArrayAnyAllOperation,
+    RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+};
+use std::sync::Arc;
+
+/// Schemas that tell of tables.
+const ABOUT: [&str; 2] = ["information_schema", "pg_catalog"];
+
+/// One statement.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// Has rows as an answer.
+    Question(Arc<Question>),
+    /// Is about the session.
+    Command(Command),
+}
+
+/// Reads statements.
+pub(super) struct Parser {
+    compatible: PostgresCompatibilityParser,
+    rules: Vec<Box<dyn SqlStatementRewriteRule>>,
+}
+
+impl Parser {
+    pub fn new() -> Self {
+        // Other words for the same. The other rules of the compatible parser make questions about
+        // the catalog fit, and are not for questions about the plant.
+        let rules: Vec<Box<dyn SqlStatementRewriteRule>> = vec![
+            Box::new(RewriteArrayAnyAllOperation),
+            Box::new(StripCallableQualifier),
+            Box::new(CurrentUserVariableToSessionUserFunctionCall),
+            Box::new(StripCollate),
+            Box::new(RewritePgCatalogOperator),
+        ];
+        Self { compatible: PostgresCompatibilityParser::new(), rules }
+    }
+
+    /// The statements of a text, in order; none when it is empty.
+    pub fn read(&self, text: &str, limits: &Limits) -> Result<Vec<Statement>, Error> {
+        let dialect = PostgreSqlDialect {};
+        check_text(text, &dialect, limits)?;
+        let statements = match parse(text, &dialect, limits) {
+            Ok(statements) => statements,
+            Err(error) => return self.compatibly(text, limits).unwrap_or(Err(error)),
+        };
+        let statements = statements.into_iter().map(|statement| self.renamed(statement));
+        let read = |statement: parser::Statement| {
+            command::read(&statement).map_or_else(
+                || Ok(Statement::Question(Arc::new(question(statement, limits)?))),
+                |command| Ok(Statement::Command(command)),
+            )
+        };
+        let read: Result<Vec<Statement>, Error> = statements.map(read).collect();
+        let of_plant = |statement: &Statement| match statement {
+            Statement::Question(question) => is_of_plant(&question.asked),
+            Statement::Command(_) => true,
+        };
+        match read {
+            Ok(read) if read.iter().all(of_plant) => Ok(read),
+            read => self.compatibly(text, limits).unwrap_or(read),
+        }
+    }
+
+    /// The same with the catalog's questions made to fit; `None` when it cannot be read like that
+    /// either.
+    fn compatibly(&self, text: &str, limits: &Limits) -> Option<Result<Vec<Statement>, Error>> {
+        let statements = self.compatible.parse(text).ok()?;
+        let read = statements.into_iter().map(|statement| {
+            let statement = parser::Statement::Statement(Box::new(statement));
+            match command::read(&statement) {
+                Some(command) => Ok(Statement::Command(command)),
+                None => Ok(Statement::Question(Arc::new(question(statement, limits)?))),
+            }
+        });
+        Some(read.collect())
+    }
+
+    fn renamed(&self, statement: parser::Statement) -> parser::Statement {
+        match statement {
+            parser::Statement::Statement(mut inner) => {
+                for rule in &self.rules {
+                    *inner = rule.rewrite(*inner);
+                }
+                parser::Statement::Statement(inner)
+            }
+            other => other,
+        }
+    }
+}
+
+fn question(statement: parser::Statement, limits: &Limits) -> Result<Question, Error> {
+    let names = super::names::of(&statement);
+    Ok(Question { asked: ask(statement, &ABOUT, limits)?, names })
+}
+
+/// Whether it is about tables of the plant and about nothing else.
+fn is_of_plant(asked: &Asked) -> bool {
+    let own = |name: &String| !name.starts_with("pg_");
+    !asked.about_tables && !asked.tables.is_empty() && asked.tables.iter().all(own)
+}
