@@ -16,6 +16,7 @@ mod windows;
 mod files;
 mod hot;
 mod pool;
+mod yielding;
 mod session;
 mod answer;
 mod named;

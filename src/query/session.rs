@@ -8,6 +8,7 @@ use super::source::{Archived, Contents, SystemTables, ViewSource};
 use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
 use super::telemetry;
 use super::windows;
+use super::yielding::Yielding;
 use crate::historian::{self, Historian, Telemetry};
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
@@ -162,6 +163,7 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(Yielding))
         .build();
     let context = SessionContext::new_with_state(state);
     for name in AMPLIFIERS {

@@ -1,5 +1,6 @@
 //! `pg_catalog` and `information_schema`: tables that tell of tables.
 
+use super::fit::EMPTY;
 use super::session::columns;
 use crate::query::error::Error;
 use crate::query::session::Tables;
@@ -9,8 +10,10 @@ use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{MemTable, MemorySchemaProvider, SchemaProvider};
-use datafusion::common::Result as Planned;
-use datafusion::datasource::TableType;
+use datafusion::common::{Result as Planned, ScalarValue};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::{TableProvider, TableType, ViewTable, provider_as_source};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, lit};
 use datafusion::prelude::SessionContext;
 use datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
@@ -20,7 +23,7 @@ use std::sync::Arc;
 
 /// The catalog of all sessions: a table keeps its number between two questions.
 pub(super) struct Catalog {
-    provider: Arc<PgCatalogSchemaProvider<Info, EmptyContextProvider>>,
+    provider: Arc<Provider>,
     info: Info,
 }
 
@@ -39,8 +42,8 @@ impl Catalog {
         let Some(catalog) = context.catalog(CATALOG) else {
             return Err(Error::failed("a session without its catalog"));
         };
-        let provider = Arc::clone(&self.provider) as Arc<dyn SchemaProvider>;
-        catalog.register_schema("pg_catalog", provider).map_err(failed)?;
+        let whole = Whole { provider: Arc::clone(&self.provider) };
+        catalog.register_schema("pg_catalog", Arc::new(whole)).map_err(failed)?;
         let about = self.about_tables().map_err(failed)?;
         catalog.register_schema("information_schema", about).map_err(failed)?;
         Ok(())
@@ -163,6 +166,53 @@ fn type_name(data_type: &DataType) -> (&'static str, &'static str) {
         DataType::Dictionary(_, values) => type_name(values),
         _ => ("text", "text"),
     }
+}
+
+/// `pg_catalog` with the columns that clients ask for besides.
+#[derive(Debug)]
+struct Whole {
+    provider: Arc<Provider>,
+}
+
+type Provider = PgCatalogSchemaProvider<Info, EmptyContextProvider>;
+
+#[async_trait]
+impl SchemaProvider for Whole {
+    fn table_names(&self) -> Vec<String> {
+        self.provider.table_names()
+    }
+
+    async fn table(&self, name: &str) -> Planned<Option<Arc<dyn TableProvider>>> {
+        let Some(table) = self.provider.table(name).await? else { return Ok(None) };
+        if EMPTY.contains(&name) {
+            return Ok(Some(Arc::new(EmptyTable::new(with_arrays(&table.schema())))));
+        }
+        if name != "pg_class" {
+            return Ok(Some(table));
+        }
+        let scan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
+        let texts = DataType::new_list(DataType::Utf8, true);
+        let none = |name: &str| cast(lit(ScalarValue::Null), texts.clone()).alias(name);
+        let mut columns: Vec<Expr> =
+            scan.schema().columns().into_iter().map(Expr::Column).collect();
+        columns.extend([none("reloptions"), none("relacl")]);
+        Ok(Some(Arc::new(ViewTable::new(scan.project(columns)?.build()?, None))))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.provider.table_exist(name)
+    }
+}
+
+/// The same columns; those that are lists of numbers in PostgreSQL are lists.
+fn with_arrays(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.name().as_str() {
+        "conkey" | "confkey" | "indkey" | "indclass" | "indoption" | "indcollation" => Arc::new(
+            Field::new_list(field.name(), Field::new_list_field(DataType::Int32, true), true),
+        ),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// What the catalog is made of.

@@ -1,6 +1,7 @@
 //! The front end's answers to questions in PostgreSQL's words.
 
 use super::names::Names;
+use super::parameters;
 use super::read::{Parser, Statement};
 use super::session::Parts;
 use crate::query::answer::Answer;
@@ -97,8 +98,10 @@ impl Inner {
         types.sort_by_key(|(number, _)| *number);
         let count = types.last().map_or(0, |(number, _)| *number);
         let mut parameters = vec![None; count];
+        let open = types.iter().any(|(_, kind)| kind.is_none());
+        let mut inferred = if open { parameters::inferred(&plan) } else { Default::default() };
         for (number, kind) in types {
-            parameters[number - 1] = kind;
+            parameters[number - 1] = kind.or_else(|| inferred.remove(&format!("${number}")));
         }
         // The types of the plan as it runs, where it can be made without values.
         let state = context.state();

@@ -8,6 +8,9 @@
 mod read;
 mod command;
 mod names;
+mod fit;
+mod parameters;
+mod types;
 mod session;
 mod catalog;
 mod functions;

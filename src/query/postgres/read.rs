@@ -1,7 +1,9 @@
 //! From text to statements.
 
 use super::command::{self, Command};
+use super::fit::fit;
 use super::front::Question;
+use super::names::{self, Names};
 use crate::query::error::Error;
 use crate::query::guard::check_text;
 use crate::query::limits::Limits;
@@ -51,40 +53,39 @@ impl Parser {
     pub fn read(&self, text: &str, limits: &Limits) -> Result<Vec<Statement>, Error> {
         let dialect = PostgreSqlDialect {};
         check_text(text, &dialect, limits)?;
-        let statements = match parse(text, &dialect, limits) {
-            Ok(statements) => statements,
-            Err(error) => return self.compatibly(text, limits).unwrap_or(Err(error)),
-        };
-        let statements = statements.into_iter().map(|statement| self.renamed(statement));
-        let read = |statement: parser::Statement| {
-            command::read(&statement).map_or_else(
-                || Ok(Statement::Question(Arc::new(question(statement, limits)?))),
-                |command| Ok(Statement::Command(command)),
-            )
-        };
-        let read: Result<Vec<Statement>, Error> = statements.map(read).collect();
+        let written = parse(text, &dialect, limits);
+        // Columns are called as the text says, whatever becomes of it.
+        let names: Vec<Names> = written.iter().flatten().map(names::of).collect();
+        let read: Result<Vec<Statement>, Error> = written.and_then(|statements| {
+            let renamed = statements.into_iter().map(|statement| self.renamed(statement));
+            renamed.enumerate().map(|(at, one)| read(one, names.get(at), limits)).collect()
+        });
         let of_plant = |statement: &Statement| match statement {
             Statement::Question(question) => is_of_plant(&question.asked),
             Statement::Command(_) => true,
         };
         match read {
             Ok(read) if read.iter().all(of_plant) => Ok(read),
-            read => self.compatibly(text, limits).unwrap_or(read),
+            read => self.compatibly(text, &names, limits).unwrap_or(read),
         }
     }
 
     /// The same with the catalog's questions made to fit; `None` when it cannot be read like that
     /// either.
-    fn compatibly(&self, text: &str, limits: &Limits) -> Option<Result<Vec<Statement>, Error>> {
+    fn compatibly(
+        &self,
+        text: &str,
+        names: &[Names],
+        limits: &Limits,
+    ) -> Option<Result<Vec<Statement>, Error>> {
         let statements = self.compatible.parse(text).ok()?;
-        let read = statements.into_iter().map(|statement| {
+        let names = Some(names).filter(|names| names.len() == statements.len());
+        let fitted = statements.into_iter().enumerate().map(|(at, mut statement)| {
+            fit(&mut statement);
             let statement = parser::Statement::Statement(Box::new(statement));
-            match command::read(&statement) {
-                Some(command) => Ok(Statement::Command(command)),
-                None => Ok(Statement::Question(Arc::new(question(statement, limits)?))),
-            }
+            read(statement, names.map(|names| &names[at]), limits)
         });
-        Some(read.collect())
+        Some(fitted.collect())
     }
 
     fn renamed(&self, statement: parser::Statement) -> parser::Statement {
@@ -100,9 +101,17 @@ impl Parser {
     }
 }
 
-fn question(statement: parser::Statement, limits: &Limits) -> Result<Question, Error> {
-    let names = super::names::of(&statement);
-    Ok(Question { asked: ask(statement, &ABOUT, limits)?, names })
+fn read(
+    statement: parser::Statement,
+    names: Option<&Names>,
+    limits: &Limits,
+) -> Result<Statement, Error> {
+    if let Some(command) = command::read(&statement) {
+        return Ok(Statement::Command(command));
+    }
+    let names = names.cloned().unwrap_or_else(|| names::of(&statement));
+    let asked = ask(statement, &ABOUT, limits)?;
+    Ok(Statement::Question(Arc::new(Question { asked, names })))
 }
 
 /// Whether it is about tables of the plant and about nothing else.

@@ -3,6 +3,7 @@
 use super::Shared;
 use super::catalog::Catalog;
 use super::functions;
+use super::types::Types;
 use crate::historian;
 use crate::model::Epoch;
 use crate::query::error::Error;
@@ -15,7 +16,6 @@ use arrow::datatypes::SchemaRef;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
-use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use std::sync::Arc;
 
 /// Times without a zone are in this one.
@@ -60,7 +60,7 @@ impl Parts<'_> {
         options.execution.time_zone = Some(ZONE.into());
         options.catalog.information_schema = false;
         let state = SessionStateBuilder::new_from_existing(state)
-            .with_type_planner(Arc::new(PgOidTypePlanner))
+            .with_type_planner(Arc::new(Types::default()))
             .build();
         let context = SessionContext::new_with_state(state);
         functions::register(&context);

@@ -30,6 +30,7 @@ fn code(error: &query::Error) -> &'static str {
         Error::UnknownColumn { .. } => "42703",
         Error::Parameter { .. } => "42P02",
         Error::Syntax { message, .. } if message.contains("Invalid function") => "42883",
+        Error::Syntax { message, .. } if message.contains("placeholder") => "42P02",
         Error::Syntax { message, .. } if message.contains("not supported") => "0A000",
         Error::Syntax { message, .. } if message.contains("No function matches") => "42883",
         Error::Syntax { .. } => "42601",
