@@ -72,7 +72,7 @@ pub(super) async fn serve(stream: TcpStream, door: Door, service: Service) -> io
         };
         socket.get_mut().next_message();
         let extended = message.is_extended_query();
-        let (startup, simple, questions) = (door.clone(), door.clone(), door.clone());
+        let [startup, simple, questions] = [&door; 3].map(Arc::clone);
         let (copies, cancels) = (Arc::clone(&nothing), Arc::clone(&service.cancels));
         let answered = tokio::select! {
             answered = process_message(

@@ -13,6 +13,7 @@ mod tls;
 mod door;
 mod simple;
 mod extended;
+mod portal;
 mod session;
 mod rows;
 mod error;

@@ -93,7 +93,8 @@ impl Session {
         }
         let plain = value.to_ascii_lowercase().replace(['-', '_'], "");
         match known {
-            "client_encoding" if !["utf8", "unicode"].contains(&plain.as_str()) => {
+            // Who has no encoding takes the bytes as they are.
+            "client_encoding" if !["utf8", "unicode", "sqlascii"].contains(&plain.as_str()) => {
                 Err(error("22023", format!("text is UTF8 here, not \"{value}\"")))
             }
             "datestyle" if !plain.starts_with("iso") => {
