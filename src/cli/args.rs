@@ -174,6 +174,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Print JSON Schemas of documents and of telemetry, for editors and other programs.
     Schemas(SchemasArgs),
+    /// Print a line for `serve --postgres-users`; the password comes on standard input.
+    PostgresUser(PostgresUserArgs),
 }
 
 /// Options of `serve`.
@@ -218,9 +220,41 @@ pub struct ServeArgs {
     /// ones].
     #[arg(long, value_name = "FILE", env = "MILLSTREAM_DATABASE_CA", requires = "database_url")]
     pub database_ca: Option<PathBuf>,
+    /// For clients that speak PostgreSQL's protocol.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
     /// For several processes.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+/// SQL for psql, Grafana, DBeaver and other clients of PostgreSQL.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "PostgreSQL clients")]
+pub struct PostgresArgs {
+    /// Answer clients of PostgreSQL at this address; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", env = "MILLSTREAM_POSTGRES")]
+    pub postgres: Option<SocketAddr>,
+    /// File with the users who may come in, one line each as `millstream postgres-user` makes it.
+    /// Without it everybody on this machine may, and nobody else.
+    #[arg(long, value_name = "FILE", env = "MILLSTREAM_POSTGRES_USERS", requires = "postgres")]
+    pub postgres_users: Option<PathBuf>,
+    /// File with the server's certificate, PEM. With it nobody is answered without encryption.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MILLSTREAM_POSTGRES_TLS_CERT",
+        requires_all = ["postgres", "postgres_tls_key"]
+    )]
+    pub postgres_tls_cert: Option<PathBuf>,
+    /// File with the server's private key, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MILLSTREAM_POSTGRES_TLS_KEY",
+        requires_all = ["postgres", "postgres_tls_cert"]
+    )]
+    pub postgres_tls_key: Option<PathBuf>,
 }
 
 /// One dataflow in several processes: capacity, not replication.
@@ -346,6 +380,13 @@ pub struct VerifyArgs {
     /// Ask this server instead of the one on the data directory.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+}
+
+/// Options of `postgres-user`.
+#[derive(Clone, Debug, Args)]
+pub struct PostgresUserArgs {
+    /// The user's name.
+    pub name: String,
 }
 
 /// Options of `schemas`.

@@ -1,6 +1,7 @@
 //! `serve` as one process of several: the doors stay open while the others come and go.
 
 use super::args::{ClusterArgs, Common, ServeArgs};
+use super::postgres::{PostgresDoor, Told};
 use super::run::Outcome;
 use super::serve::{self, Door};
 use crate::app::{self, Cluster, Runtime};
@@ -46,8 +47,11 @@ pub async fn run(
     std::fs::create_dir_all(&data)?;
     let signalled = serve::signalled();
     let door = Door::open(common, common.listen(), &data).await?;
-    let (address, shown) = (door.address, data.display());
-    say!("millstream serves http://{address} from {shown} as process {process} of {processes}");
+    let postgres = args.postgres.open().await?;
+    let (address, told, shown) = (door.address, Told(&postgres), data.display());
+    say!(
+        "millstream serves http://{address}{told} from {shown} as process {process} of {processes}"
+    );
     let signals = stop.clone();
     tokio::spawn(async move {
         signalled.await;
@@ -60,15 +64,20 @@ pub async fn run(
             let (ended, cluster) = (Shutdown::new(), Arc::clone(&cluster));
             let reason: Reason = Arc::new(move || reason(&cluster.waits_for()));
             let refusing = tokio::spawn(door.refuse(reason, ended.clone())?);
+            let clients = postgres.as_ref().map(|door| door.refuse(ended.clone())).transpose()?;
             let opened = open(settings.clone(), folder.clone()).await;
             ended.trigger();
             refusing.await??;
+            if let Some(clients) = clients {
+                clients.close().await?;
+            }
             opened
         };
         let ended = match opened {
             Ok(runtime) => {
                 info!("the cluster is whole");
-                serve_whole(common, args, &door, Arc::new(runtime), folder.clone()).await
+                let doors = (&door, postgres.as_ref());
+                serve_whole(common, args, doors, Arc::new(runtime), folder.clone()).await
             }
             Err(error) => Err(error),
         };
@@ -110,7 +119,7 @@ async fn open(settings: app::Settings, folder: Option<PathBuf>) -> anyhow::Resul
 async fn serve_whole(
     common: &Common,
     args: &ServeArgs,
-    door: &Door,
+    (door, postgres): (&Door, Option<&PostgresDoor>),
     runtime: Arc<Runtime>,
     folder: Option<PathBuf>,
 ) -> anyhow::Result<()> {
@@ -118,9 +127,13 @@ async fn serve_whole(
         app::watch_folder(Arc::clone(&runtime), door.data.clone(), folder)?;
     }
     let open = door.serve(common, &runtime)?;
+    let clients = postgres.map(|door| door.serve(&runtime)).transpose()?;
     let mqtt = serve::subscribe(args, &runtime, &open)?;
     serve::until_stopped(&runtime, serve::signalled()).await;
     let mqtt = serve::ended(mqtt).await;
+    if let Some(clients) = clients {
+        clients.close().await?;
+    }
     open.close().await?;
     serve::close(runtime).await?;
     mqtt

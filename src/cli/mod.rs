@@ -5,6 +5,7 @@ mod print;
 mod args;
 mod run;
 mod serve;
+mod postgres;
 mod cluster;
 mod demo;
 mod replay;

@@ -2,6 +2,7 @@
 
 use super::args::{Common, MqttVersion, ServeArgs};
 use super::cluster;
+use super::postgres::Told;
 use super::run::Outcome;
 use crate::app::{self, Runtime, RuntimeDoors};
 use crate::base::shutdown::Shutdown;
@@ -49,6 +50,7 @@ pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     let data = common.data();
     // What was typed wrong is said before anything is opened.
     args.mqtt()?;
+    args.postgres.settings()?;
     let hosts = args.cluster.hosts()?;
     let mut settings = common.settings(data.clone(), true);
     settings.database = args.database()?;
@@ -62,10 +64,16 @@ pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     }
     let signalled = signalled();
     let open = open_doors(common, &runtime, common.listen(), &data).await?;
-    say!("millstream serves http://{} from {}", open.address, data.display());
+    let postgres = args.postgres.open().await?;
+    let (address, told) = (open.address, Told(&postgres));
+    say!("millstream serves http://{address}{told} from {}", data.display());
+    let clients = postgres.as_ref().map(|door| door.serve(&runtime)).transpose()?;
     let mqtt = subscribe(args, &runtime, &open)?;
     until_stopped(&runtime, signalled).await;
     let mqtt = ended(mqtt).await;
+    if let Some(clients) = clients {
+        clients.close().await?;
+    }
     open.close().await?;
     close(runtime).await?;
     mqtt.map(|()| Outcome::Done)

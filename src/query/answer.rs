@@ -37,8 +37,17 @@ impl Answer {
     ) -> Self {
         let (sender, batches) = mpsc::channel(QUEUE_BATCHES);
         let (schema, rows) = (stream.schema(), limits.rows);
-        let running = runtime.spawn(forward(stream, sender, rows, permit)).abort_handle();
         let seconds = limits.time.as_secs_f64();
+        let forward = async move {
+            let in_time = timeout_at(deadline, forward(stream, &sender, rows)).await;
+            // Others get their turn also while a reader takes none of the rows that wait for it.
+            drop(permit);
+            if in_time.is_err() {
+                // Nobody is there any more to hear it.
+                let _ = sender.send(Err(too_slow(seconds))).await;
+            }
+        };
+        let running = runtime.spawn(forward).abort_handle();
         Self { schema, epoch, batches, running, deadline, seconds, ended: false }
     }
 
@@ -101,9 +110,8 @@ pub(super) fn too_slow(seconds: f64) -> Error {
 
 async fn forward(
     mut stream: SendableRecordBatchStream,
-    sender: mpsc::Sender<Result<RecordBatch, Error>>,
+    sender: &mpsc::Sender<Result<RecordBatch, Error>>,
     rows_max: usize,
-    _permit: OwnedSemaphorePermit,
 ) {
     let mut rows = 0;
     while let Some(next) = stream.next().await {

@@ -30,8 +30,9 @@ const NUMBER: &str = "place";
 /// that it names.
 pub(super) fn split(text: &str) -> Result<(String, Option<String>), Error> {
     let syntax = |message: String| Error::Syntax { message, hint: Some(usage()) };
+    // What cannot be read is told by the parser, which knows the dialect.
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
-    let tokens = tokens.map_err(|error| syntax(error.to_string()))?;
+    let tokens = tokens.unwrap_or_default();
     let tokens: Vec<&TokenWithSpan> =
         tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
     let is_word = |token: &TokenWithSpan, wanted: &str| match &token.token {

@@ -5,6 +5,8 @@ use super::conservation::{Conservation, Frames, recount};
 use super::error::Error;
 use super::limits::{Limits, STACK_BYTES};
 use super::named::{NamedQuery, Values, plan};
+use super::pool::Taken;
+use super::postgres;
 use super::session::{self, Environment, Tables};
 use super::source::{SystemTables, ViewSource};
 use super::statement::{self, Asked};
@@ -13,12 +15,16 @@ use crate::historian::Historian;
 use crate::model::{Document, Epoch, Timestamp};
 use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::prelude::{SQLOptions, SessionContext};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 /// Answers SQL over views, telemetry and system tables. Clones share everything.
@@ -27,13 +33,17 @@ pub struct Query {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    tables: Tables,
-    limits: Limits,
-    env: Environment,
+pub(super) struct Inner {
+    pub tables: Tables,
+    pub limits: Limits,
+    pub env: Environment,
+    pub postgres: postgres::Shared,
     permits: Arc<Semaphore>,
     runtime: Option<Runtime>,
 }
+
+/// Rows that are on their way, and the epoch that they are of.
+pub(super) type Streamed = (SendableRecordBatchStream, Epoch);
 
 impl Query {
     /// A front end with threads of its own. Fails when those cannot be started.
@@ -53,7 +63,8 @@ impl Query {
         let env = Environment::new(&historian, &limits)?;
         let tables = Tables { views, system, historian };
         let permits = Arc::new(Semaphore::new(limits.concurrent));
-        Ok(Self { inner: Arc::new(Inner { tables, limits, env, permits, runtime: Some(runtime) }) })
+        let (postgres, runtime) = (postgres::Shared::default(), Some(runtime));
+        Ok(Self { inner: Arc::new(Inner { tables, limits, env, postgres, permits, runtime }) })
     }
 
     /// Answers one query. Returns when it is planned; rows are made as the answer is read.
@@ -77,21 +88,51 @@ impl Query {
     }
 
     async fn ask(&self, text: &str, values: Values) -> Result<Answer, Error> {
-        let inner = Arc::clone(&self.inner);
-        let limits = &self.inner.limits;
-        let deadline = Instant::now() + limits.time;
-        let late = || too_slow(limits.time.as_secs_f64());
-        let permit = timeout_at(deadline, Arc::clone(&inner.permits).acquire_owned());
+        let text = text.to_string();
+        let plan = move |inner: Arc<Inner>| async move { inner.plan(&text, values).await };
+        self.answer(self.inner.limits.time, plan).await
+    }
+
+    /// Plans in turn, and answers with what the plan makes. The time counts from now to the last
+    /// row.
+    pub(super) async fn answer<F, P>(&self, time: Duration, plan: F) -> Result<Answer, Error>
+    where
+        F: FnOnce(Arc<Inner>) -> P,
+        P: Future<Output = Result<Streamed, Error>> + Send + 'static,
+    {
+        let deadline = Instant::now() + time;
+        let ((stream, epoch), permit) = self.turn(time, plan).await?;
+        let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
+        let limits = Limits { time, ..self.inner.limits.clone() };
+        Ok(Answer::start(runtime.handle(), stream, epoch, &limits, (deadline, permit)))
+    }
+
+    /// Waits for a turn, and works on the threads of queries, all of it within a time. Ends the work
+    /// when nobody waits for it any more.
+    pub(super) async fn turn<F, P, T>(
+        &self,
+        time: Duration,
+        work: F,
+    ) -> Result<(T, OwnedSemaphorePermit), Error>
+    where
+        F: FnOnce(Arc<Inner>) -> P,
+        P: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let deadline = Instant::now() + time;
+        let late = || too_slow(time.as_secs_f64());
+        let permit = timeout_at(deadline, Arc::clone(&self.inner.permits).acquire_owned());
         let permit = permit.await.map_err(|_| late())?.map_err(Error::failed)?;
         let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
-        let text = text.to_string();
-        let planning = runtime.spawn(async move { inner.plan(&text, values).await });
-        let stop = planning.abort_handle();
-        let planned = timeout_at(deadline, planning).await;
-        let planned = planned.inspect_err(|_| stop.abort()).map_err(|_| late())?;
-        let (stream, epoch) =
-            planned.map_err(|error| Error::failed(format!("planning: {error}")))??;
-        Ok(Answer::start(runtime.handle(), stream, epoch, limits, (deadline, permit)))
+        let working = runtime.spawn(work(Arc::clone(&self.inner)));
+        let _stop = Stop(working.abort_handle());
+        let done = timeout_at(deadline, working).await.map_err(|_| late())?;
+        Ok((done.map_err(|error| Error::failed(format!("planning: {error}")))??, permit))
+    }
+
+    /// What queries may take.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.inner.limits
     }
 
     /// All rows of some views at one epoch, those in files too; to be read one after the other. The
@@ -152,23 +193,46 @@ impl Query {
 }
 
 impl Inner {
-    async fn plan(
-        &self,
-        text: &str,
-        values: Values,
-    ) -> Result<(SendableRecordBatchStream, Epoch), Error> {
-        let failed = |error| Error::from_datafusion(&error);
+    async fn plan(&self, text: &str, values: Values) -> Result<Streamed, Error> {
         let asked = statement::read(text, &self.limits)?;
         let opened = session::open(&self.tables, &self.env, &self.limits, &asked).await?;
         let (context, epoch, taken) = opened;
         let plan = plan(&context, asked, values).await?;
-        let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
-        let stream = frame.execute_stream().await.map_err(failed)?;
-        // The rows of the views are there as long as the stream is.
-        let rows = stream.schema();
-        let stream = stream.inspect(move |_| _ = &taken);
-        let stream = RecordBatchStreamAdapter::new(rows, stream);
-        Ok((Box::pin(stream), epoch))
+        stream(&context, plan, epoch, taken).await
+    }
+}
+
+/// Runs a plan. The rows of the views are there as long as the stream is.
+pub(super) async fn stream(
+    context: &SessionContext,
+    plan: LogicalPlan,
+    epoch: Epoch,
+    taken: Taken,
+) -> Result<Streamed, Error> {
+    let failed = |error| Error::from_datafusion(&error);
+    let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
+    let stream = frame.execute_stream().await.map_err(failed)?;
+    let rows = stream.schema();
+    let stream = stream.inspect(move |_| _ = &taken);
+    Ok((Box::pin(RecordBatchStreamAdapter::new(rows, stream)), epoch))
+}
+
+/// Refuses a plan that would write.
+pub(super) fn read_only(plan: &LogicalPlan) -> Result<(), Error> {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(plan)
+        .map_err(|error| Error::refused(error.strip_backtrace(), "only queries are answered"))
+}
+
+/// Ends a task when it is dropped.
+struct Stop(AbortHandle);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::error::Error;
 use super::limits::Limits;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 /// Words that build a deeper tree like an operator does.
@@ -35,13 +35,14 @@ const OPERATOR_WORDS: [&str; 23] = [
     "INTERVAL",
 ];
 
-/// Refuses a text that is too long, too deep or has too many operators.
-pub(super) fn check_text(text: &str, limits: &Limits) -> Result<(), Error> {
+/// Refuses a text that is too long, too deep or has too many operators. The dialect is that of the
+/// parser that comes after.
+pub(super) fn check_text(text: &str, dialect: &dyn Dialect, limits: &Limits) -> Result<(), Error> {
     if text.len() > limits.text_bytes {
         let message = format!("{} bytes of SQL, at most {}", text.len(), limits.text_bytes);
         return Err(Error::limit(message, "ask in several queries"));
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, text)
+    let tokens = Tokenizer::new(dialect, text)
         .tokenize()
         .map_err(|error| Error::Syntax { message: error.to_string(), hint: None })?;
     let (mut depth, mut cases, mut operators, mut joins) = (0_usize, 0_usize, 0_usize, 0_usize);

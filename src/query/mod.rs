@@ -19,10 +19,12 @@ mod files;
 mod hot;
 mod pool;
 mod functions;
+mod yielding;
 mod session;
 mod answer;
 mod named;
 mod front;
+mod postgres;
 mod render;
 pub mod verify;
 mod conservation;
@@ -39,6 +41,7 @@ pub use named::{
     Fallback, Library, NamedQuery, Parameter, ParameterType, check as check_named,
     read as read_named, read_folder,
 };
+pub use postgres::{Command, Described, Question, Statement, Values};
 pub use render::{Form, Renderer, render};
 pub use source::{
     Archived, Contents, NoSystemTables, SystemTables, TypeShape, ViewSource, WideColumn,

@@ -11,6 +11,7 @@ use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
 use super::telemetry;
 use super::wide;
 use super::windows;
+use super::yielding::Yielding;
 use crate::historian::{self, Historian, Telemetry};
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
@@ -32,6 +33,7 @@ const SNAPSHOT_TRIES: u32 = 200;
 const SNAPSHOT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Everything that tables are made of.
+#[derive(Clone)]
 pub(super) struct Tables {
     pub views: Arc<dyn ViewSource>,
     pub system: Arc<dyn SystemTables>,
@@ -209,6 +211,7 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
         .with_runtime_env(env)
         .with_default_features()
         .with_query_planner(Arc::new(functions::Planner))
+        .with_physical_optimizer_rule(Arc::new(Yielding))
         .build();
     let context = SessionContext::new_with_state(state);
     for name in AMPLIFIERS {

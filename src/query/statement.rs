@@ -9,6 +9,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::ast::{Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use std::ops::ControlFlow;
 
 const ONLY: &str = "only SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES and DESCRIBE are answered";
@@ -31,7 +32,7 @@ pub(super) const SCHEMA: &str = "public";
 pub(super) const CATALOG: &str = "millstream";
 
 /// A statement that may be planned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub statement: Statement,
     /// Names of tables in the schema, each once.
@@ -44,9 +45,10 @@ pub(super) struct Asked {
 
 /// Parses the text and refuses what is not a query.
 pub(super) fn read(text: &str, limits: &Limits) -> Result<Asked, Error> {
-    check_text(text, limits)?;
+    let dialect = GenericDialect {};
+    check_text(text, &dialect, limits)?;
     let (text, as_of) = as_of::split(text)?;
-    let mut statements = parse(&text, limits)?;
+    let mut statements = parse(&text, &dialect, limits)?;
     let statement = match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => statement,
         (None, _) => return Err(Error::Syntax { message: "no statement".into(), hint: None }),
@@ -54,31 +56,51 @@ pub(super) fn read(text: &str, limits: &Limits) -> Result<Asked, Error> {
             return Err(Error::refused("more than one statement", "send them one by one"));
         }
     };
+    let asked = ask(statement, &["information_schema"], limits)?;
+    Ok(Asked { as_of, ..asked })
+}
+
+/// Refuses what is not a query. `about_tables` are schemas that tell of tables.
+pub(super) fn ask(
+    statement: Statement,
+    about_tables: &[&str],
+    limits: &Limits,
+) -> Result<Asked, Error> {
     let (statement, described) = translate(statement, limits)?;
     check(&statement, limits)?;
     let (references, _) = resolve_table_references(&statement, true)
         .map_err(|error| Error::from_datafusion(&error))?;
     let tables = described.into_iter().collect();
-    let mut asked = Asked { statement, tables, about_tables: false, as_of };
+    let mut asked = Asked { statement, tables, about_tables: false, as_of: None };
     for reference in references {
         match table_of(&reference) {
             Some(name) if !asked.tables.iter().any(|known| known == name) => {
                 asked.tables.push(name.into());
             }
             Some(_) => {}
-            None if reference.schema() == Some("information_schema") => asked.about_tables = true,
+            None if reference.schema().is_some_and(|schema| about_tables.contains(&schema)) => {
+                asked.about_tables = true;
+            }
             None => return Err(Error::unknown_table(&reference.to_string(), &[])),
         }
     }
     Ok(asked)
 }
 
-fn parse(text: &str, limits: &Limits) -> Result<Vec<Statement>, Error> {
+/// The statements of a text that was checked.
+pub(super) fn parse(
+    text: &str,
+    dialect: &dyn Dialect,
+    limits: &Limits,
+) -> Result<Vec<Statement>, Error> {
     let failed = |error| Error::from_datafusion(&error);
     // Deeper than the limit on nesting, so that nesting is told by its own message.
     let recursion = limits.depth * 4;
-    let mut parser =
-        DFParserBuilder::new(text).with_recursion_limit(recursion).build().map_err(failed)?;
+    let mut parser = DFParserBuilder::new(text)
+        .with_dialect(dialect)
+        .with_recursion_limit(recursion)
+        .build()
+        .map_err(failed)?;
     Ok(parser.parse_statements().map_err(failed)?.into())
 }
 
@@ -112,7 +134,9 @@ fn translate(statement: Statement, limits: &Limits) -> Result<(Statement, Option
             table.replace('\'', "''")
         ),
     };
-    let query = parse(&text, limits)?.pop().ok_or_else(|| Error::failed("a statement got lost"))?;
+    let query = parse(&text, &GenericDialect {}, limits)?
+        .pop()
+        .ok_or_else(|| Error::failed("a statement got lost"))?;
     Ok((query, table))
 }
 

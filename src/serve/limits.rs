@@ -41,3 +41,17 @@ pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 pub const ROWS_PER_PART: usize = 512;
 /// Rows of one message are split into several beyond this size.
 pub const PART_BYTES: usize = 192 << 10;
+/// Connections of PostgreSQL clients. Beyond: SQLSTATE 53300.
+pub const POSTGRES_CONNECTIONS: usize = 100;
+/// Connections beyond them that are told so at the same time. Beyond: closed without a word.
+pub const POSTGRES_REFUSED: usize = 16;
+/// A PostgreSQL client must be in after this time. Beyond: closed.
+pub const POSTGRES_STARTUP_WITHIN: Duration = Duration::from_secs(10);
+/// The largest message of a PostgreSQL client. Beyond: the connection is closed.
+pub const POSTGRES_MESSAGE_BYTES: usize = 1 << 20;
+/// Prepared statements and portals that a PostgreSQL connection keeps. Beyond: SQLSTATE 53400.
+pub const POSTGRES_HELD: usize = 256;
+/// Texts and values of them together. Beyond: SQLSTATE 53400.
+pub const POSTGRES_HELD_BYTES: usize = 4 << 20;
+/// A PostgreSQL client that is silent for so long is asked whether it is there.
+pub const POSTGRES_KEEPALIVE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! The HTTP doors: routes, wire forms and their limits, and nothing else.
+//! The HTTP doors, and the PostgreSQL door: routes, wire forms and their limits, and nothing else.
 //!
 //! What a request means is decided elsewhere: telemetry, SQL and documents go through [`Doors`],
 //! contents and changes come from the views. This room turns bytes into calls and answers into
@@ -24,6 +24,7 @@ mod queries;
 mod hosts;
 mod catalog;
 mod system;
+pub mod postgres;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +36,8 @@ pub use doors::{
 pub use edits::{CorrectedPoint, Correction, Deletion, EditAnswer};
 pub use hosts::Hosts;
 pub use limits::{
-    BODY_BYTES_DECODED, BODY_BYTES_ENCODED, DOCUMENT_BYTES, EDIT_BYTES, SOCKET_MESSAGE_BYTES,
+    BODY_BYTES_DECODED, BODY_BYTES_ENCODED, DOCUMENT_BYTES, EDIT_BYTES, POSTGRES_CONNECTIONS,
+    POSTGRES_HELD, POSTGRES_HELD_BYTES, POSTGRES_MESSAGE_BYTES, SOCKET_MESSAGE_BYTES,
     SOCKET_PING_EVERY, SOCKET_SILENCE, SOCKET_SUBSCRIPTIONS, SOCKET_WRITE_BYTES, SQL_BYTES,
     STREAMS,
 };

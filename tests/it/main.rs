@@ -34,6 +34,7 @@ mod recordings;
 mod replay;
 mod cli;
 mod queries;
+mod postgres;
 mod schemas;
 mod browser;
 mod compose;

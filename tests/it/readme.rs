@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_millstream");
 /// The address that the README speaks of.
 const ADDRESS: &str = "127.0.0.1:7878";
+/// Where it speaks of PostgreSQL clients.
+const POSTGRES: &str = "127.0.0.1:5433";
 /// The broker that the README speaks of, and a port that nothing listens on.
 const BROKER: [&str; 2] = ["127.0.0.1:1883", "127.0.0.1:9"];
 /// The database that the README speaks of.
@@ -104,6 +106,7 @@ struct Place {
     folder: tempfile::TempDir,
     server: Option<Running>,
     address: String,
+    postgres: String,
     database: Database,
 }
 
@@ -147,7 +150,8 @@ echo "no test knows cargo $*"; exit 99"#
         script(&bin.join("psql"), &format!("exec '{}' psql \"$@\"", shell.display()));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let database = runtime.block_on(Database::new());
-        Self { folder, server: None, address: ADDRESS.into(), database }
+        let (address, postgres) = (ADDRESS.into(), "127.0.0.1:0".into());
+        Self { folder, server: None, address, postgres, database }
     }
 
     fn work(&self) -> PathBuf {
@@ -226,6 +230,7 @@ echo "no test knows cargo $*"; exit 99"#
     fn start(&mut self, block: &Block) -> String {
         let server = self.spawn(&format!("exec {}", block.text.trim()));
         let address = Regex::new(r"http://(127\.0\.0\.1:\d+)").unwrap();
+        let postgres = Regex::new(r" and postgres://(127\.0\.0\.1:\d+)").unwrap();
         let begun = Instant::now();
         loop {
             let output = server.output();
@@ -233,6 +238,8 @@ echo "no test knows cargo $*"; exit 99"#
             let complete = output.rfind('\n').map_or("", |end| &output[..end]);
             if let Some(found) = address.captures(complete) {
                 self.address = found[1].to_owned();
+                let other = postgres.captures(complete).map(|found| found[1].to_owned());
+                self.postgres = other.unwrap_or(self.postgres.clone());
                 self.server = Some(server);
                 return output;
             }
@@ -282,6 +289,7 @@ echo "no test knows cargo $*"; exit 99"#
     fn spawn(&self, commands: &str) -> Running {
         let commands = commands
             .replace(ADDRESS, &self.address)
+            .replace(POSTGRES, &self.postgres)
             .replace(BROKER[0], BROKER[1])
             .replace(DATABASE, &self.database.url());
         let path = std::env::var("PATH").unwrap_or_default();
@@ -474,6 +482,10 @@ fn readme_limits_are_those_of_the_program() {
         format!("at most {} MiB,", serve::BODY_BYTES_ENCODED >> 20),
         format!("{} MiB after\ndecompression", serve::BODY_BYTES_DECODED >> 20),
         format!("up to {} views over one WebSocket", serve::SOCKET_SUBSCRIPTIONS),
+        format!("| connections | {} |", serve::POSTGRES_CONNECTIONS),
+        format!("| prepared statements and portals of a connection | {} |", serve::POSTGRES_HELD),
+        format!("| their texts and values | {} MiB |", serve::POSTGRES_HELD_BYTES >> 20),
+        format!("| a message | {} MiB |", serve::POSTGRES_MESSAGE_BYTES >> 20),
         format!(
             "by {} messages or {} MiB",
             thousands(views.queue_messages),
@@ -502,7 +514,18 @@ fn readme_options_are_those_of_the_program() {
         "--build",
     ];
     let mut help = String::new();
-    for command in ["", "serve", "demo", "replay", "sql", "query", "verify", "check", "schemas"] {
+    for command in [
+        "",
+        "serve",
+        "demo",
+        "replay",
+        "sql",
+        "query",
+        "verify",
+        "check",
+        "schemas",
+        "postgres-user",
+    ] {
         let arguments = [command, "--help"].into_iter().filter(|argument| !argument.is_empty());
         let output = Command::new(PROGRAM).args(arguments).output().unwrap();
         help.push_str(&String::from_utf8(output.stdout).unwrap());

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub struct Server {
     pub child: Child,
     pub url: String,
+    /// Where clients of PostgreSQL are answered.
+    pub postgres: Option<String>,
     pub log: PathBuf,
     pub client: Client,
 }

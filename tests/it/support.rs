@@ -160,12 +160,13 @@ impl Plant {
         let mut line = String::new();
         let out = child.stdout.take().expect("its output");
         BufReader::new(out).read_line(&mut line).expect("a line");
-        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
-        let Some(url) = url.map(str::to_owned) else {
+        let told = |scheme| line.split_whitespace().find_map(|word| word.strip_prefix(scheme));
+        let Some(url) = told("http://").map(|address| format!("http://{address}")) else {
             let log = fs::read_to_string(log).unwrap_or_default();
             panic!("no address in '{line}'; the log says\n{log}");
         };
-        Server { child, url, log, client: Client::new() }
+        let postgres = told("postgres://").map(str::to_owned);
+        Server { child, url, postgres, log, client: Client::new() }
     }
 
     /// What was said at the last start.

@@ -4,9 +4,9 @@ use super::header::{Fallback, NamedQuery, Parameter};
 use super::parameter::{ParameterType, ZONE};
 use crate::model::Timestamp;
 use crate::query::error::Error;
+use crate::query::front::read_only;
 use crate::query::statement::Asked;
 use datafusion::common::ScalarValue;
-use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, Statement as Planned};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
@@ -95,11 +95,7 @@ pub(in crate::query) async fn plan(
             typed.map(|((_, _, value), field)| value.cast_to(field.data_type())).collect();
         plan = plan.with_param_values(typed.map_err(failed)?).map_err(failed)?;
     }
-    let read_only =
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    read_only
-        .verify_plan(&plan)
-        .map_err(|error| Error::refused(error.strip_backtrace(), "only queries are answered"))?;
+    read_only(&plan)?;
     Ok(plan)
 }
 

@@ -1,0 +1,143 @@
+//! From text to statements.
+
+use super::command::{self, Command};
+use super::fit::fit;
+use super::front::Question;
+use super::names::{self, Names};
+use crate::query::as_of;
+use crate::query::error::Error;
+use crate::query::guard::check_text;
+use crate::query::limits::Limits;
+use crate::query::statement::{Asked, ask, parse};
+use datafusion::sql::parser;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use datafusion_pg_catalog::sql::rules::{
+    CurrentUserVariableToSessionUserFunctionCall, RewriteArrayAnyAllOperation,
+    RewritePgCatalogOperator, SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
+};
+use std::sync::Arc;
+
+/// Schemas that tell of tables.
+const ABOUT: [&str; 2] = ["information_schema", "pg_catalog"];
+
+/// One statement.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// Has rows as an answer.
+    Question(Arc<Question>),
+    /// Is about the session.
+    Command(Command),
+}
+
+/// Reads statements.
+pub(super) struct Parser {
+    compatible: PostgresCompatibilityParser,
+    rules: Vec<Box<dyn SqlStatementRewriteRule>>,
+}
+
+impl Parser {
+    pub fn new() -> Self {
+        // Other words for the same. The other rules of the compatible parser make questions about
+        // the catalog fit, and are not for questions about the plant.
+        let rules: Vec<Box<dyn SqlStatementRewriteRule>> = vec![
+            Box::new(RewriteArrayAnyAllOperation),
+            Box::new(StripCallableQualifier),
+            Box::new(CurrentUserVariableToSessionUserFunctionCall),
+            Box::new(StripCollate),
+            Box::new(RewritePgCatalogOperator),
+        ];
+        Self { compatible: PostgresCompatibilityParser::new(), rules }
+    }
+
+    /// The statements of a text, in order; none when it is empty.
+    pub fn read(&self, text: &str, limits: &Limits) -> Result<Vec<Statement>, Error> {
+        let dialect = PostgreSqlDialect {};
+        check_text(text, &dialect, limits)?;
+        let (text, as_of) = as_of::split(text)?;
+        let mut read = self.statements(&text, &dialect, limits)?;
+        match (as_of, read.as_mut_slice()) {
+            (None, _) => {}
+            (Some(as_of), [Statement::Question(question)]) => {
+                Arc::make_mut(question).asked.as_of = Some(as_of);
+            }
+            (Some(_), _) => {
+                let hint = "send the query alone";
+                return Err(Error::refused("AS OF SYSTEM TIME among several statements", hint));
+            }
+        }
+        Ok(read)
+    }
+
+    fn statements(
+        &self,
+        text: &str,
+        dialect: &PostgreSqlDialect,
+        limits: &Limits,
+    ) -> Result<Vec<Statement>, Error> {
+        let written = parse(text, dialect, limits);
+        // Columns are called as the text says, whatever becomes of it.
+        let names: Vec<Names> = written.iter().flatten().map(names::of).collect();
+        let read: Result<Vec<Statement>, Error> = written.and_then(|statements| {
+            let renamed = statements.into_iter().map(|statement| self.renamed(statement));
+            renamed.enumerate().map(|(at, one)| read(one, names.get(at), limits)).collect()
+        });
+        let of_plant = |statement: &Statement| match statement {
+            Statement::Question(question) => is_of_plant(&question.asked),
+            Statement::Command(_) => true,
+        };
+        match read {
+            Ok(read) if read.iter().all(of_plant) => Ok(read),
+            read => self.compatibly(text, &names, limits).unwrap_or(read),
+        }
+    }
+
+    /// The same with the catalog's questions made to fit; `None` when it cannot be read like that
+    /// either.
+    fn compatibly(
+        &self,
+        text: &str,
+        names: &[Names],
+        limits: &Limits,
+    ) -> Option<Result<Vec<Statement>, Error>> {
+        let statements = self.compatible.parse(text).ok()?;
+        let names = Some(names).filter(|names| names.len() == statements.len());
+        let fitted = statements.into_iter().enumerate().map(|(at, mut statement)| {
+            fit(&mut statement);
+            let statement = parser::Statement::Statement(Box::new(statement));
+            read(statement, names.map(|names| &names[at]), limits)
+        });
+        Some(fitted.collect())
+    }
+
+    fn renamed(&self, statement: parser::Statement) -> parser::Statement {
+        match statement {
+            parser::Statement::Statement(mut inner) => {
+                for rule in &self.rules {
+                    *inner = rule.rewrite(*inner);
+                }
+                parser::Statement::Statement(inner)
+            }
+            other => other,
+        }
+    }
+}
+
+fn read(
+    statement: parser::Statement,
+    names: Option<&Names>,
+    limits: &Limits,
+) -> Result<Statement, Error> {
+    if let Some(command) = command::read(&statement) {
+        return Ok(Statement::Command(command));
+    }
+    let names = names.cloned().unwrap_or_else(|| names::of(&statement));
+    let asked = ask(statement, &ABOUT, limits)?;
+    Ok(Statement::Question(Arc::new(Question { asked, names })))
+}
+
+/// Whether it is about tables of the plant and about nothing else.
+fn is_of_plant(asked: &Asked) -> bool {
+    let own = |name: &String| !name.starts_with("pg_");
+    !asked.about_tables && !asked.tables.is_empty() && asked.tables.iter().all(own)
+}

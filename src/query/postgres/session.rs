@@ -1,0 +1,93 @@
+//! The session of one question.
+
+use super::Shared;
+use super::catalog::Catalog;
+use super::functions;
+use super::types::Types;
+use crate::historian;
+use crate::model::Epoch;
+use crate::query::error::Error;
+use crate::query::limits::Limits;
+use crate::query::pool::Taken;
+use crate::query::session::{self, Environment, Tables, register};
+use crate::query::statement::Asked;
+use crate::query::telemetry;
+use crate::query::wide;
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::prelude::SessionContext;
+use std::sync::Arc;
+
+/// Times without a zone are in this one.
+const ZONE: &str = "+00:00";
+
+/// What a session is made of.
+pub(super) struct Parts<'a> {
+    pub tables: &'a Tables,
+    pub env: &'a Environment,
+    pub limits: &'a Limits,
+    pub shared: &'a Shared,
+}
+
+impl Parts<'_> {
+    /// A session with the contents of the tables that are asked for, the epoch they are at, and
+    /// the memory that they take.
+    pub async fn open(&self, asked: &Asked) -> Result<(SessionContext, Epoch, Taken), Error> {
+        let (context, epoch, taken) =
+            session::open(self.tables, self.env, self.limits, asked).await?;
+        Ok((self.extended(context, asked)?, epoch, taken))
+    }
+
+    /// A session with those tables, but without rows.
+    pub fn bare(&self, asked: &Asked) -> Result<SessionContext, Error> {
+        let context = session::empty(self.env, self.limits)?;
+        let known = columns(self.tables);
+        for name in &asked.tables {
+            let Some((_, schema)) = known.iter().find(|(known, _)| known == name) else {
+                let known: Vec<String> = known.into_iter().map(|(name, _)| name).collect();
+                return Err(Error::unknown_table(name, &known));
+            };
+            register(&context, name, Arc::new(EmptyTable::new(Arc::clone(schema))))?;
+        }
+        self.extended(context, asked)
+    }
+
+    /// Adds what clients of PostgreSQL take for granted.
+    fn extended(&self, context: SessionContext, asked: &Asked) -> Result<SessionContext, Error> {
+        let mut state = context.state();
+        let options = state.config_mut().options_mut();
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.execution.time_zone = Some(ZONE.into());
+        options.catalog.information_schema = false;
+        let state = SessionStateBuilder::new_from_existing(state)
+            .with_type_planner(Arc::new(Types::default()))
+            .build();
+        let context = SessionContext::new_with_state(state);
+        functions::register(&context);
+        if asked.about_tables {
+            let catalog = match self.shared.catalog.get() {
+                Some(catalog) => Arc::clone(catalog),
+                None => {
+                    let made = Arc::new(Catalog::new(self.tables)?);
+                    Arc::clone(self.shared.catalog.get_or_init(|| made))
+                }
+            };
+            catalog.register(&context)?;
+        }
+        Ok(context)
+    }
+}
+
+/// Names and columns of all tables.
+pub(super) fn columns(tables: &Tables) -> Vec<(String, SchemaRef)> {
+    let telemetry = (telemetry::NAME.to_string(), historian::schema());
+    let known = tables.views.list().into_iter().chain(tables.system.list()).chain([telemetry]);
+    let mut known: Vec<(String, SchemaRef)> = known.collect();
+    for shape in tables.views.types() {
+        if known.iter().all(|(name, _)| *name != shape.key) {
+            known.push((shape.key.clone(), wide::schema(&shape)));
+        }
+    }
+    known
+}
