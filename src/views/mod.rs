@@ -16,6 +16,7 @@ mod names;
 mod wide;
 mod kept;
 mod leaving;
+mod returning;
 mod unpivot;
 mod small;
 mod documents;
@@ -35,8 +36,9 @@ pub use filter::{Envelope, Filter};
 pub use handle::{Held, Snapshot, ViewInfo, Views};
 pub use image::{Image, Restored};
 pub use kept::Archived;
-pub use leaving::{InMemory, Leaving, WindowFiles};
+pub use leaving::{InMemory, Leaving};
 pub use limits::{Limits, SlowConsumer};
+pub use returning::WindowFiles;
 pub use series::{
     APPLY_SECONDS, DEAD_LETTERS_DROPPED, EPOCH, ROWS_REFUSED, ROWS_UPSERTED, SUBSCRIBERS,
     SUBSCRIBERS_CLOSED,

@@ -91,7 +91,7 @@ async fn by_http(server: &Server, query: &str) -> Vec<Vec<Value>> {
     answer["rows"].as_array().unwrap().iter().map(row).collect()
 }
 
-const QUESTIONS: [&str; 8] = [
+const QUESTIONS: [&str; 11] = [
     "SELECT * FROM assets ORDER BY key",
     "SELECT asset, asset_type, event_time, score, band FROM asset_health ORDER BY asset",
     "SELECT event_time, asset, device, metric, value, text, quality FROM telemetry \
@@ -101,6 +101,10 @@ const QUESTIONS: [&str; 8] = [
     "SELECT 1 AS small, 2.5 AS number, true AS yes, NULL AS nothing, '' AS empty",
     "SELECT array_agg(value ORDER BY event_time) AS all_values FROM telemetry",
     "SELECT key FROM assets WHERE key = 'nobody'",
+    "SELECT event_time, asset, temperature FROM pump ORDER BY event_time",
+    "SELECT metric, count(*) AS points FROM telemetry AS OF SYSTEM TIME 'now' GROUP BY 1 ORDER BY 1",
+    "SELECT time_bucket('1 minute', event_time) AS minute, last(value, event_time) AS newest \
+     FROM telemetry WHERE metric = 'temperature' GROUP BY 1 ORDER BY 1",
     "SELECT h.asset, a.asset_type FROM asset_health h JOIN assets a ON a.key = h.asset ORDER BY 1",
 ];
 
