@@ -109,7 +109,8 @@ impl Views {
         let _ = self.0.files.set(files);
     }
 
-    /// Rows of roll-ups that are not to stay in memory, when it is time that some leave. Takes as long as looking through the keys of a table.
+    /// Rows of roll-ups that are not to stay in memory, when it is time that some leave. Takes as
+    /// long as looking through the keys of a table.
     /// Whoever gets some writes them and then says so, before asking for more.
     pub fn leaving(&self, stay: InMemory) -> Option<Leaving> {
         self.0.state.write().unwrap_or_else(PoisonError::into_inner).leaving(stay)
