@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long nothing is tried after a file could not be written.
@@ -17,7 +18,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// The hub's side: at most one table is on its way at a time.
 pub struct Departures {
     stay: InMemory,
-    to_write: Sender<Leaving>,
+    /// `None` only at the end.
+    to_write: Option<Sender<Leaving>>,
+    thread: Option<JoinHandle<()>>,
     written: Receiver<(Leaving, Result<ArchiveFile, historian::Error>)>,
     under_way: bool,
     not_before: Option<Instant>,
@@ -27,7 +30,7 @@ pub struct Departures {
 pub struct Reader(pub Windows);
 
 impl Departures {
-    /// Starts the thread, which ends when this is dropped.
+    /// Starts the thread, which ends with what it is at when this is dropped.
     pub fn start(files: Windows, stay: InMemory) -> anyhow::Result<Self> {
         let (to_write, leaving) = bounded::<Leaving>(1);
         let (done, written) = bounded(1);
@@ -39,11 +42,12 @@ impl Departures {
                 }
             }
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("windows".into())
             .spawn(write)
             .context("start the writer of old windows")?;
-        Ok(Self { stay, to_write, written, under_way: false, not_before: None })
+        let (to_write, thread) = (Some(to_write), Some(thread));
+        Ok(Self { stay, to_write, thread, written, under_way: false, not_before: None })
     }
 
     /// Lets go of what was written since, and has the next written when it is time.
@@ -66,9 +70,19 @@ impl Departures {
         let waits = self.not_before.is_some_and(|time| Instant::now() < time);
         if !self.under_way
             && !waits
-            && let Some(leaving) = views.leaving(self.stay)
+            && let (Some(to_write), Some(leaving)) = (&self.to_write, views.leaving(self.stay))
         {
-            self.under_way = self.to_write.send(leaving).is_ok();
+            self.under_way = to_write.send(leaving).is_ok();
+        }
+    }
+}
+
+impl Drop for Departures {
+    /// Waits for the file that is being written: whoever opens the directory next writes it anew.
+    fn drop(&mut self) {
+        self.to_write = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the writer of old windows panicked");
         }
     }
 }

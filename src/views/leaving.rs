@@ -132,6 +132,9 @@ impl State {
                 |count: usize| size.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX));
             let cut = clock.saturating_sub(reach(stay.windows));
             let Some(type_names) = self.names.asset_type(*asset_type) else { continue };
+            if wide.stride() == 0 {
+                continue;
+            }
             let (places, all) = old(wide, cut);
             if all {
                 *due = Due {
@@ -190,9 +193,8 @@ impl State {
 /// Chunk and row of windows that begin before a time: all of some assets, or of all assets, which is
 /// said too.
 fn old(wide: &WideTable, cut: i64) -> (Vec<(usize, usize)>, bool) {
-    let keys = || wide.chunks().iter().map(|chunk| &chunk.keys).enumerate();
     let mut of_asset: HashMap<u32, usize> = HashMap::new();
-    for (asset, start) in keys().flat_map(|(_, keys)| keys) {
+    for (asset, start) in wide.chunks().iter().flat_map(|chunk| &chunk.keys) {
         if *start < cut {
             *of_asset.entry(*asset).or_default() += 1;
         }
@@ -208,9 +210,13 @@ fn old(wide: &WideTable, cut: i64) -> (Vec<(usize, usize)>, bool) {
     let end = fit.last().map_or(0, |(asset, _)| asset.saturating_add(1));
     let all = assets.last().is_none_or(|(asset, _)| *asset < end);
     let mut places = Vec::new();
-    for (chunk, keys) in keys() {
-        let leave = |(_, (asset, start)): &(usize, &Key)| *start < cut && *asset < end;
-        places.extend(keys.iter().enumerate().filter(leave).map(|(row, _)| (chunk, row)));
+    for (at, chunk) in wide.chunks().iter().enumerate() {
+        let rows = chunk.keys.iter().zip(chunk.words.chunks_exact(wide.stride())).enumerate();
+        // A file has no place for a row of which every point was deleted.
+        let leaves = |(_, ((asset, start), words)): &(usize, (&Key, &[u64]))| {
+            *start < cut && *asset < end && words[1..].chunks_exact(6).any(|metric| metric[0] != 0)
+        };
+        places.extend(rows.filter(leaves).map(|(row, _)| (at, row)));
     }
     // Years of one asset are taken part by part.
     let most = 2 * ROWS_AT_ONCE;
