@@ -54,8 +54,8 @@ impl ViewSource for NoViews {
     }
 
     fn snapshot(&self, _names: &[&str]) -> Result<Contents, String> {
-        let (removed, views, archived) = Default::default();
-        Ok(Contents { epoch: Epoch(1), clock: Timestamp::MIN, removed, views, archived })
+        let (removed, views) = Default::default();
+        Ok(Contents { epoch: Epoch(1), clock: Timestamp::MIN, removed, views })
     }
 }
 

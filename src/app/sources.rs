@@ -10,7 +10,7 @@ use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
 use crate::ingest::commit::Committer;
 use crate::model::{self, Frame};
-use crate::query::{self, Contents, SystemTables, TypeShape, ViewSource, WideColumn};
+use crate::query::{self, Contents, SystemTables, TypeShape, ViewRows, ViewSource, WideColumn};
 use crate::views::{Archived, Filter, View, Views};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -45,11 +45,12 @@ impl ViewSource for LiveViews {
         let taken = self.0.whole_snapshot(names, &Filter::default());
         let taken = taken.map_err(|error| error.to_string())?;
         let removed = taken.removed.values().cloned().collect();
-        let archived = taken.archived.iter().map(|kept| kept.as_deref().and_then(archived));
-        let archived = archived.map(Option::transpose).collect::<Result<_, _>>();
-        let archived = archived.map_err(|error: ArrowError| error.to_string())?;
-        let (epoch, clock, views) = (taken.epoch, taken.clock, taken.views);
-        Ok(Contents { epoch, clock, removed, views, archived })
+        let views = taken.views.into_iter().map(|rows| {
+            let archived = rows.archived.as_deref().and_then(archived).transpose()?;
+            Ok(ViewRows { batches: rows.batches, archived })
+        });
+        let views = views.collect::<Result<_, ArrowError>>().map_err(|error| error.to_string())?;
+        Ok(Contents { epoch: taken.epoch, clock: taken.clock, removed, views })
     }
 }
 

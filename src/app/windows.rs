@@ -3,7 +3,7 @@
 
 use crate::historian::{self, Windows};
 use crate::model::ArchiveFile;
-use crate::views::{InMemory, Leaving, Views, WindowFiles};
+use crate::views::{InMemory, Leaving, Old, Views, WindowFiles};
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -19,9 +19,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Departures {
     stay: InMemory,
     /// `None` only at the end.
-    to_write: Option<Sender<Leaving>>,
+    to_write: Option<Sender<Old>>,
     thread: Option<JoinHandle<()>>,
-    written: Receiver<(Leaving, Result<ArchiveFile, historian::Error>)>,
+    written: Receiver<(Leaving, Result<Option<ArchiveFile>, historian::Error>)>,
     under_way: bool,
     not_before: Option<Instant>,
 }
@@ -32,10 +32,11 @@ pub struct Reader(pub Windows);
 impl Departures {
     /// Starts the thread, which ends with what it is at when this is dropped.
     pub fn start(files: Windows, stay: InMemory) -> anyhow::Result<Self> {
-        let (to_write, leaving) = bounded::<Leaving>(1);
+        let (to_write, tables) = bounded::<Old>(1);
         let (done, written) = bounded(1);
         let write = move || {
-            for leaving in leaving {
+            for table in tables {
+                let leaving = table.leaving();
                 let file = write(&files, &leaving);
                 if done.send((leaving, file)).is_err() {
                     return;
@@ -55,7 +56,8 @@ impl Departures {
         if let Ok((leaving, file)) = self.written.try_recv() {
             self.under_way = false;
             match file {
-                Ok(file) => {
+                Ok(None) => views.stay(&leaving),
+                Ok(Some(file)) => {
                     let rows = file.rows;
                     let counts = views.leave(&leaving, file);
                     let (view, epoch) = (leaving.view(), leaving.epoch());
@@ -70,9 +72,9 @@ impl Departures {
         let waits = self.not_before.is_some_and(|time| Instant::now() < time);
         if !self.under_way
             && !waits
-            && let (Some(to_write), Some(leaving)) = (&self.to_write, views.leaving(self.stay))
+            && let (Some(to_write), Some(table)) = (&self.to_write, views.old(self.stay))
         {
-            self.under_way = to_write.send(leaving).is_ok();
+            self.under_way = to_write.send(table).is_ok();
         }
     }
 }
@@ -87,11 +89,14 @@ impl Drop for Departures {
     }
 }
 
-fn write(files: &Windows, leaving: &Leaving) -> Result<ArchiveFile, historian::Error> {
+fn write(files: &Windows, leaving: &Leaving) -> Result<Option<ArchiveFile>, historian::Error> {
+    if leaving.is_empty() {
+        return Ok(None);
+    }
     let mut writing =
         files.create(leaving.view(), &leaving.name(), leaving.epoch(), &leaving.schema())?;
     leaving.batches(|batch| writing.write(&batch))?;
-    writing.finish()
+    writing.finish().map(Some)
 }
 
 impl WindowFiles for Reader {

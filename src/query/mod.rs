@@ -21,6 +21,7 @@ mod pool;
 mod functions;
 mod yielding;
 mod session;
+mod tables;
 mod answer;
 mod named;
 mod front;
@@ -44,6 +45,6 @@ pub use named::{
 pub use postgres::{Command, Described, Question, Statement, Values};
 pub use render::{Form, Renderer, render};
 pub use source::{
-    Archived, Contents, NoSystemTables, SystemTables, TypeShape, ViewSource, WideColumn,
+    Archived, Contents, NoSystemTables, SystemTables, TypeShape, ViewRows, ViewSource, WideColumn,
 };
 pub use verify::{Difference, Finding, Report};

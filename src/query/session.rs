@@ -6,8 +6,9 @@ use super::files::STORE;
 use super::functions;
 use super::limits::Limits;
 use super::pool::{Pool, Taken, Total};
-use super::source::{Archived, Contents, SystemTables, ViewSource};
+use super::source::{Contents, ViewRows};
 use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
+use super::tables::{Named, Tables};
 use super::telemetry;
 use super::wide;
 use super::windows;
@@ -31,14 +32,6 @@ use std::time::Duration;
 /// How often and how long a snapshot waits for the views to reach the archive's epoch.
 const SNAPSHOT_TRIES: u32 = 200;
 const SNAPSHOT_PAUSE: Duration = Duration::from_millis(10);
-
-/// Everything that tables are made of.
-#[derive(Clone)]
-pub(super) struct Tables {
-    pub views: Arc<dyn ViewSource>,
-    pub system: Arc<dyn SystemTables>,
-    pub historian: Arc<Historian>,
-}
 
 /// What all queries share: the files' store, cached footers, and the limits on memory and spilling.
 pub(super) struct Environment {
@@ -77,64 +70,26 @@ pub(super) async fn open(
     asked: &Asked,
 ) -> Result<(SessionContext, Epoch, Taken), Error> {
     let context = empty(env, limits)?;
-    let (views, system) = (tables.views.list(), tables.system.list());
-    let find = |list: &[(String, SchemaRef)], name: &str| {
-        list.iter().find(|(known, _)| known == name).map(|(_, schema)| Arc::clone(schema))
+    let known = tables.known();
+    let named = known.named(&asked.tables)?;
+    let as_of = past(tables, &named, asked)?;
+    // The table of an asset type knows its assets from their view.
+    let assets = match named.types.is_empty() {
+        true => None,
+        false => Some(known.view(wide::ASSETS).ok_or_else(|| Error::failed("no view of assets"))?),
     };
-    let types = tables.views.types();
-    let (mut of_views, mut of_system, mut of_types) = (Vec::new(), Vec::new(), Vec::new());
-    let mut telemetry = false;
-    for name in &asked.tables {
-        if name == telemetry::NAME {
-            telemetry = true;
-        } else if let Some(schema) = find(&views, name) {
-            of_views.push((name.as_str(), schema));
-        } else if let Some(schema) = find(&system, name) {
-            of_system.push((name.as_str(), schema));
-        } else if let Some(shape) = types.iter().find(|shape| shape.key == *name) {
-            of_types.push(shape);
-        } else {
-            let known = views.iter().chain(&system).map(|(known, _)| known.clone());
-            let known = known.chain([telemetry::NAME.into()]);
-            let known: Vec<String> =
-                known.chain(types.into_iter().map(|shape| shape.key)).collect();
-            return Err(Error::unknown_table(name, &known));
-        }
-    }
-    let (of_telemetry, assets) = (telemetry || !of_types.is_empty(), find(&views, wide::ASSETS));
-    let mut names: Vec<&str> = of_views.iter().map(|(name, _)| *name).collect();
-    if !of_types.is_empty() {
-        names.push(wide::ASSETS);
-    }
-    let as_of = match &asked.as_of {
-        Some(_) if !of_telemetry || !of_views.is_empty() || !of_system.is_empty() => {
-            let hint = "only telemetry and the tables of asset types are kept as they were";
-            return Err(Error::refused("AS OF SYSTEM TIME of another table", hint));
-        }
-        Some(time) => {
-            let now = tables.views.snapshot(&[]).map_err(Error::failed)?.epoch;
-            Some(as_of::epoch(time, now)?)
-        }
-        None => None,
-    };
-    let (mut contents, points) = snapshot(tables, &names, of_telemetry && as_of.is_none()).await?;
-    let rows = contents.views.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
+    let views = named.views.iter().copied().chain(assets);
+    let names: Vec<&str> = views.map(|(name, _)| name.as_str()).collect();
+    let of_telemetry = named.telemetry || assets.is_some();
+    let (contents, points) = snapshot(tables, &names, of_telemetry && as_of.is_none()).await?;
+    let rows = contents.views.iter().flat_map(|view| &view.batches);
+    let rows = rows.map(RecordBatch::get_array_memory_size).sum();
     let taken = Total::hold(&env.memory, rows).map_err(|e| Error::from_datafusion(&e))?;
-    let assets = assets.filter(|_| !of_types.is_empty()).map(|schema| {
-        contents.archived.pop();
-        (schema, contents.views.pop().unwrap_or_default())
-    });
-    let contents_of = contents.views.into_iter().zip(contents.archived);
-    for ((name, schema), (batches, archived)) in of_views.into_iter().zip(contents_of) {
-        register(&context, name, view(schema, batches, archived.as_ref())?)?;
+    let mut rows = contents.views.into_iter();
+    for ((name, schema), rows) in named.views.iter().zip(&mut rows) {
+        register(&context, name, view(Arc::clone(schema), rows)?)?;
     }
-    let names: Vec<&str> = of_system.iter().map(|(name, _)| *name).collect();
-    if !names.is_empty() {
-        let contents = tables.system.snapshot(&names).map_err(Error::failed)?;
-        for ((name, schema), batches) in of_system.into_iter().zip(contents) {
-            register(&context, name, Arc::new(memory(schema, batches)?))?;
-        }
-    }
+    let assets = assets.map(|(_, schema)| (Arc::clone(schema), rows.flat_map(|a| a.batches)));
     let points = match (as_of, points) {
         (Some(epoch), _) => {
             let as_it_was = tables.historian.as_of(epoch).map_err(Error::failed)?;
@@ -145,27 +100,52 @@ pub(super) async fn open(
     };
     if let Some(points) = points {
         let points: Arc<dyn TableProvider> = Arc::new(points);
-        for shape in of_types {
-            let assets = assets.clone().ok_or_else(|| Error::failed("no view of assets"))?;
-            let table = wide::table(shape, Arc::clone(&points), assets)?;
-            register(&context, &shape.key, Arc::new(table))?;
+        if let Some((schema, rows)) = assets {
+            let assets = (schema, rows.collect::<Vec<RecordBatch>>());
+            for shape in &named.types {
+                let table = wide::table(shape, Arc::clone(&points), assets.clone())?;
+                register(&context, &shape.key, Arc::new(table))?;
+            }
         }
-        if telemetry {
+        if named.telemetry {
             register(&context, telemetry::NAME, points)?;
         }
     }
+    register_system(&context, tables, &named)?;
     if asked.about_tables {
-        let telemetry = (telemetry::NAME.to_string(), historian::schema());
-        let types = types.iter().map(|shape| (shape.key.clone(), wide::schema(shape)));
-        let types: Vec<(String, SchemaRef)> =
-            types.filter(|(name, _)| find(&views, name).is_none()).collect();
-        for (name, schema) in views.into_iter().chain(system).chain([telemetry]).chain(types) {
-            if !asked.tables.contains(&name) {
-                register(&context, &name, Arc::new(EmptyTable::new(schema)))?;
-            }
+        for (name, schema) in known.columns().filter(|(name, _)| !asked.tables.contains(name)) {
+            register(&context, &name, Arc::new(EmptyTable::new(schema)))?;
         }
     }
     Ok((context, as_of.unwrap_or(contents.epoch), taken))
+}
+
+/// The epoch in the past that the query asks about.
+fn past(tables: &Tables, named: &Named<'_>, asked: &Asked) -> Result<Option<Epoch>, Error> {
+    let Some(time) = &asked.as_of else { return Ok(None) };
+    let has_past = named.telemetry || !named.types.is_empty();
+    if !has_past || !named.views.is_empty() || !named.system.is_empty() {
+        let hint = "only telemetry and the tables of asset types are kept as they were";
+        return Err(Error::refused("AS OF SYSTEM TIME of another table", hint));
+    }
+    let now = tables.views.snapshot(&[]).map_err(Error::failed)?.epoch;
+    as_of::epoch(time, now).map(Some)
+}
+
+fn register_system(
+    context: &SessionContext,
+    tables: &Tables,
+    named: &Named<'_>,
+) -> Result<(), Error> {
+    if named.system.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = named.system.iter().map(|(name, _)| name.as_str()).collect();
+    let contents = tables.system.snapshot(&names).map_err(Error::failed)?;
+    for ((name, schema), batches) in named.system.iter().zip(contents) {
+        register(context, name, Arc::new(memory(Arc::clone(schema), batches)?))?;
+    }
+    Ok(())
 }
 
 /// Views and telemetry at one epoch. The archive gets every epoch before the views do, so the
@@ -223,14 +203,10 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
 }
 
 /// A view's rows in memory and in files as one table.
-pub(super) fn view(
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
-    archived: Option<&Archived>,
-) -> Result<Arc<dyn TableProvider>, Error> {
-    Ok(match archived {
-        Some(archived) => Arc::new(windows::table(schema, batches, archived)?),
-        None => Arc::new(memory(schema, batches)?),
+pub(super) fn view(schema: SchemaRef, rows: ViewRows) -> Result<Arc<dyn TableProvider>, Error> {
+    Ok(match rows.archived {
+        Some(archived) => Arc::new(windows::table(schema, rows.batches, archived)?),
+        None => Arc::new(memory(schema, rows.batches)?),
     })
 }
 

@@ -17,10 +17,24 @@ pub struct Contents {
     /// Keys of assets that were removed, each with the epoch at which it was last. Telemetry of
     /// earlier epochs is of the asset that was removed, not of one that has the key now.
     pub removed: HashMap<Arc<str>, Epoch>,
-    /// Batches for each view, in the order asked for.
-    pub views: Vec<Vec<RecordBatch>>,
-    /// For each view the rows of it that are in files.
-    pub archived: Vec<Option<Archived>>,
+    /// The views, in the order asked for.
+    pub views: Vec<ViewRows>,
+}
+
+/// The rows of one view.
+#[derive(Clone, Debug, Default)]
+pub struct ViewRows {
+    /// Those in memory.
+    pub batches: Vec<RecordBatch>,
+    /// Those that are in files, when there are any.
+    pub archived: Option<Archived>,
+}
+
+impl From<Vec<RecordBatch>> for ViewRows {
+    /// All rows are in memory.
+    fn from(batches: Vec<RecordBatch>) -> Self {
+        Self { batches, archived: None }
+    }
 }
 
 /// Rows of a view that are in files of the archive, with the view's columns and `epoch`.

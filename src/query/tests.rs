@@ -29,10 +29,10 @@ impl ViewSource for OneView {
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        let views = names.iter().map(|_| vec![Self::batch()]).collect();
+        let views = names.iter().map(|_| vec![Self::batch()].into()).collect();
         let removed = std::collections::HashMap::new();
-        let (epoch, archived) = (*self.0.lock().unwrap(), vec![None; names.len()]);
-        Ok(Contents { epoch, clock: Timestamp::MIN, removed, views, archived })
+        let epoch = *self.0.lock().unwrap();
+        Ok(Contents { epoch, clock: Timestamp::MIN, removed, views })
     }
 }
 

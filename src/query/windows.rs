@@ -19,12 +19,12 @@ const BEFORE: &str = "before_epoch";
 pub(super) fn table(
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
-    archived: &Archived,
+    archived: Archived,
 ) -> Result<ViewTable, Error> {
     let plan = || -> Result<LogicalPlan> {
         let hot = MemTable::try_new(Arc::clone(&schema), vec![batches])?;
         let hot = LogicalPlanBuilder::scan("hot", provider_as_source(Arc::new(hot)), None)?;
-        let files = Files::of_windows(archived.files.clone(), windows_schema(&schema));
+        let files = Files::of_windows(archived.files, windows_schema(&schema));
         let files = provider_as_source(Arc::new(PartTable(files)));
         let mut plan = LogicalPlanBuilder::scan("archive", files, None)?;
         for but in &archived.but {

@@ -5,7 +5,7 @@ use super::error::Error;
 use super::filter::{Envelope, Filter};
 use super::image::{Image, Restored};
 use super::kept::Archived;
-use super::leaving::{InMemory, Leaving};
+use super::leaving::{InMemory, Leaving, Old};
 use super::limits::Limits;
 use super::queue::Queue;
 use super::read::Frozen;
@@ -69,10 +69,17 @@ pub struct Snapshot {
     pub clock: Timestamp,
     /// Assets that were removed.
     pub removed: Arc<Removed>,
-    /// Batches for each view, in the order asked for; none for a view without rows.
-    pub views: Vec<Vec<RecordBatch>>,
-    /// For each view what of it has left memory.
-    pub archived: Vec<Option<Arc<Archived>>>,
+    /// The views, in the order asked for.
+    pub views: Vec<Rows>,
+}
+
+/// The rows of one view.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Those in memory; no batches for a view without rows.
+    pub batches: Vec<RecordBatch>,
+    /// What has left memory.
+    pub archived: Option<Arc<Archived>>,
 }
 
 /// What the views hold, in bytes.
@@ -109,32 +116,45 @@ impl Views {
         let _ = self.0.files.set(files);
     }
 
-    /// Rows of roll-ups that are not to stay in memory, when it is time that some leave. Takes as
-    /// long as looking through the keys of a table.
-    /// Whoever gets some writes them and then says so, before asking for more.
-    pub fn leaving(&self, stay: InMemory) -> Option<Leaving> {
-        self.0.state.write().unwrap_or_else(PoisonError::into_inner).leaving(stay)
+    /// A table from which rows are to leave memory, when it is time to look for some. Whoever gets
+    /// it says what became of it ([`Views::leave`], [`Views::stay`]) before asking for more.
+    pub fn old(&self, stay: InMemory) -> Option<Old> {
+        self.read().old(stay)
     }
 
     /// Lets rows leave memory that are in a file, where they are still the same. False when the
     /// file must not count because its rows read differently by now.
     pub fn leave(&self, leaving: &Leaving, file: ArchiveFile) -> bool {
-        self.0.state.write().unwrap_or_else(PoisonError::into_inner).leave(leaving, file)
+        self.write().leave(leaving, file)
+    }
+
+    /// No row of the table is old enough to leave.
+    pub fn stay(&self, leaving: &Leaving) {
+        self.write().looked_through(leaving);
     }
 
     /// Takes in all changes of one epoch, also when there are none, and tells the subscribers.
     ///
     /// Called by one thread in the order of epochs. Documents take effect before all else, resets
-    /// of tables before their rows. Never waits for a subscriber.
+    /// of tables before their rows. Never waits for a subscriber. Reads files when old rows change
+    /// that have left memory: the epoch before is shown meanwhile.
     pub fn apply(&self, epoch: Epoch, changes: Vec<Change>) {
         let shared = &*self.0;
         let begun = shared.clock.now_micros();
-        let mut state = shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        // This is the only writer: what is about to change is in files also when they are read.
+        let back = match shared.files.get() {
+            Some(files) => {
+                let away = self.read().away(&changes);
+                away.into_iter().map(|away| away.read(&**files)).collect()
+            }
+            None => Vec::new(),
+        };
+        let mut state = self.write();
         debug_assert!(epoch > state.epoch, "epoch {epoch} after epoch {}", state.epoch);
         // Held until the subscribers are told: nobody can subscribe in between.
         let mut registry = shared.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = registry.watched();
-        state.apply(epoch, changes, watched, shared.files.get().map(Arc::as_ref));
+        state.apply(epoch, changes, watched, back);
         let state = RwLockWriteGuard::downgrade(state);
         let now = shared.clock.now_micros();
         registry.tell(&state, &shared.limits, now);
@@ -154,7 +174,7 @@ impl Views {
 
     /// Takes over the contents of an image, before the first epoch is applied. Visible at once.
     pub fn restore(&self, restored: Restored) {
-        let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.write();
         *state = *restored.0;
         let epoch = state.epoch;
         drop(state);
@@ -233,7 +253,9 @@ impl Views {
         views: &[&str],
         filter: &Filter,
     ) -> Result<(Epoch, Vec<Vec<RecordBatch>>), Error> {
-        self.whole_snapshot(views, filter).map(|taken| (taken.epoch, taken.views))
+        let taken = self.whole_snapshot(views, filter)?;
+        let views = taken.views.into_iter().map(|rows| rows.batches).collect();
+        Ok((taken.epoch, views))
     }
 
     /// The same as [`Views::snapshot`], with all else that is known at that epoch.
@@ -251,7 +273,8 @@ impl Views {
         limit: usize,
     ) -> Result<(Epoch, Vec<RecordBatch>), Error> {
         let mut taken = self.freeze(&[view], filter, limit)?;
-        Ok((taken.epoch, taken.views.pop().unwrap_or_default()))
+        let rows = taken.views.pop().map(|rows| rows.batches);
+        Ok((taken.epoch, rows.unwrap_or_default()))
     }
 
     /// The view's rows now and every change from now on.
@@ -294,17 +317,18 @@ impl Views {
         }
         let state = self.read();
         let (epoch, clock, removed) = (state.epoch, state.clock, Arc::clone(&state.removed));
-        let frozen: Vec<Frozen> =
-            views.iter().map(|view| Frozen::of(&state, *view, filter, limit)).collect();
-        let archived = views.iter().map(|view| match view {
+        let archived = |view: &View| match view {
             View::Rollups(window) => state.kept.get(window).map(|kept| Arc::clone(&kept.archived)),
             _ => None,
-        });
-        let archived = archived.collect();
+        };
+        let frozen = |view: &View| (Frozen::of(&state, *view, filter, limit), archived(view));
+        let frozen: Vec<(Frozen, Option<Arc<Archived>>)> = views.iter().map(frozen).collect();
         drop(state);
-        let views =
-            frozen.into_iter().map(|frozen| frozen.rows(limit)).collect::<Result<_, _>>()?;
-        Ok(Snapshot { epoch, clock, removed, views, archived })
+        let rows = frozen
+            .into_iter()
+            .map(|(frozen, archived)| frozen.rows(limit).map(|batches| Rows { batches, archived }));
+        let views = rows.collect::<Result<_, _>>()?;
+        Ok(Snapshot { epoch, clock, removed, views })
     }
 
     /// The last epoch of which the points of a key are of another asset, that was removed; 0 when
@@ -313,6 +337,10 @@ impl Views {
         let state = self.read();
         let removed = state.removed.values().find(|(known, _)| **known == *key);
         removed.map_or(Epoch(0), |(_, epoch)| Epoch(epoch.0.saturating_sub(1)))
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -1,14 +1,15 @@
 //! Old windows on their way out of memory into a file.
 //!
-//! Rows leave in three steps, so that nobody waits for a file: they are frozen under the lock, then
-//! written without it, then removed under the lock where they are still as they were written.
+//! Rows leave in three steps, so that nobody waits for a file: a table is frozen under the lock, then
+//! looked through and its old rows written without it, then those removed under the lock that are
+//! still as they were written.
 
 use super::cell::Batches;
 use super::names::{Names, TypeNames};
 use super::state::State;
 use super::unpivot::WideRow;
 use super::view::View;
-use super::wide::{Chunk, Key, WideTable};
+use super::wide::{Chunk, Key};
 use crate::model::{ArchiveFile, Epoch, Table, TypeId, Window};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -41,17 +42,28 @@ impl Default for InMemory {
     }
 }
 
-/// Rows of one asset type whose windows are old enough to leave memory, as they are at one epoch.
-pub struct Leaving {
+/// A roll-up of one asset type as it is at one epoch, from which old rows are to leave memory.
+pub struct Old {
     window: Window,
     asset_type: TypeId,
     names: Arc<Names>,
     type_names: Arc<TypeNames>,
     stride: usize,
     chunks: Vec<Arc<Chunk>>,
+    epoch: Epoch,
+    /// Rows of windows that begin before it are old.
+    before: i64,
+    /// When to look again, when no old rows are left.
+    next: Due,
+}
+
+/// Rows that leave, as they are at one epoch.
+pub struct Leaving {
+    table: Old,
     /// Chunk and row of those that leave.
     places: Vec<(usize, usize)>,
-    epoch: Epoch,
+    /// Whether they are all that are old.
+    all: bool,
 }
 
 /// When a table is looked through next.
@@ -61,25 +73,38 @@ pub(super) struct Due {
     rows: usize,
 }
 
+impl Old {
+    /// Looks for rows that are to leave now. Takes as long as looking at all keys.
+    pub fn leaving(self) -> Leaving {
+        let (places, all) = old(&self.chunks, self.stride, self.before);
+        Leaving { table: self, places, all }
+    }
+}
+
 impl Leaving {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// The name of the view.
     pub fn view(&self) -> &'static str {
-        View::Rollups(self.window).name()
+        View::Rollups(self.table.window).name()
     }
 
     /// The epoch at which the rows are as they leave.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.table.epoch
     }
 
     /// A name for the file: no other file of the view has it.
     pub fn name(&self) -> String {
-        format!("{}-{}", self.epoch, self.asset_type.0)
+        format!("{}-{}", self.table.epoch, self.table.asset_type.0)
     }
 
     /// The columns of the rows: those of the view.
     pub fn schema(&self) -> SchemaRef {
-        View::Rollups(self.window).schema()
+        View::Rollups(self.table.window).schema()
     }
 
     /// Gives the rows by asset, metric and start of the window, ascending, in batches of at most
@@ -88,15 +113,15 @@ impl Leaving {
         &self,
         mut take: impl FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<(), E> {
-        let named = self.rows().map(|(key, words)| (self.names.asset(key.0), key.1, words));
+        let named = self.rows().map(|(key, words)| (self.table.names.asset(key.0), key.1, words));
         let mut rows: Vec<(&str, i64, &[u64])> = named.collect();
         rows.sort_unstable_by_key(|(asset, window, _)| (*asset, *window));
-        let table = Table::Rollups(self.window);
+        let table = Table::Rollups(self.table.window);
         let (mut batches, mut cells) = (Batches::new(self.schema(), usize::MAX), Vec::new());
         for rows in rows.chunk_by(|(left, ..), (right, ..)| left == right) {
-            for part in self.type_names.by_name() {
+            for part in self.table.type_names.by_name() {
                 for (asset, window, words) in rows {
-                    let names = &*self.type_names;
+                    let names = &*self.table.type_names;
                     let row = WideRow { table, names, asset, window: *window, words };
                     if row.fill(part, &mut cells) {
                         batches.push(&cells)?;
@@ -109,65 +134,55 @@ impl Leaving {
     }
 
     fn rows(&self) -> impl Iterator<Item = (Key, &[u64])> {
-        self.places.iter().map(|(chunk, row)| {
-            let chunk = &self.chunks[*chunk];
-            (chunk.keys[*row], &chunk.words[row * self.stride..(row + 1) * self.stride])
+        let stride = self.table.stride;
+        self.places.iter().map(move |(chunk, row)| {
+            let chunk = &self.table.chunks[*chunk];
+            (chunk.keys[*row], &chunk.words[row * stride..(row + 1) * stride])
         })
     }
 }
 
 impl State {
-    /// The rows of a table that are not to stay in memory, when it is time to look for some. One
-    /// table at a time.
-    pub fn leaving(&mut self, stay: InMemory) -> Option<Leaving> {
+    /// A table from which rows are to leave, when it is time to look through one.
+    pub fn old(&self, stay: InMemory) -> Option<Old> {
         let clock = self.clock.0;
-        for ((table, asset_type), wide) in &self.wide {
-            let Table::Rollups(window) = *table else { continue };
-            let due = self.due.entry((*table, *asset_type)).or_default();
-            if wide.len() < stay.rows || (clock < due.clock && wide.len() < due.rows) {
-                continue;
+        self.wide.iter().find_map(|((table, asset_type), wide)| {
+            let Table::Rollups(window) = *table else { return None };
+            let due = self.due.get(&(*table, *asset_type)).copied().unwrap_or_default();
+            let is_due = clock >= due.clock || wide.len() >= due.rows;
+            if wide.len() < stay.rows || !is_due || wide.stride() == 0 {
+                return None;
             }
             let size = window.size().0;
             let reach =
                 |count: usize| size.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX));
-            let cut = clock.saturating_sub(reach(stay.windows));
-            let Some(type_names) = self.names.asset_type(*asset_type) else { continue };
-            if wide.stride() == 0 {
-                continue;
-            }
-            let (places, all) = old(wide, cut);
-            if all {
-                *due = Due {
-                    clock: clock.saturating_add(reach((stay.windows / 2).max(1))),
-                    rows: wide.len() + MORE_ROWS,
-                };
-            }
-            if places.is_empty() {
-                continue;
-            }
-            return Some(Leaving {
+            Some(Old {
                 window,
                 asset_type: *asset_type,
                 names: Arc::clone(&self.names),
-                type_names: Arc::clone(type_names),
+                type_names: Arc::clone(self.names.asset_type(*asset_type)?),
                 stride: wide.stride(),
                 chunks: wide.chunks().to_vec(),
-                places,
                 epoch: self.epoch,
-            });
-        }
-        None
+                before: clock.saturating_sub(reach(stay.windows)),
+                next: Due {
+                    clock: clock.saturating_add(reach((stay.windows / 2).max(1))),
+                    rows: wide.len() + MORE_ROWS,
+                },
+            })
+        })
     }
 
     /// Removes the rows that were written, where they are still the same. False when the file must
     /// not count: the table reads differently by now.
     pub fn leave(&mut self, leaving: &Leaving, file: ArchiveFile) -> bool {
-        let (window, asset_type) = (leaving.window, leaving.asset_type);
+        let Leaving { table: Old { window, asset_type, .. }, .. } = *leaving;
+        self.looked_through(leaving);
         let names = self.names.asset_type(asset_type);
         let Some(wide) = self.wide.get_mut(&(Table::Rollups(window), asset_type)) else {
             return false;
         };
-        if names.is_none_or(|names| !Arc::ptr_eq(names, &leaving.type_names)) {
+        if names.is_none_or(|names| !Arc::ptr_eq(names, &leaving.table.type_names)) {
             return false;
         }
         let kept = self.kept.entry(window).or_default();
@@ -178,7 +193,7 @@ impl State {
                 gone.push(key);
                 kept.add(asset_type, key.0, key.1, size);
             } else {
-                kept.replace(&leaving.names.key(key.0), key.1, leaving.epoch.next());
+                kept.replace(&leaving.table.names.key(key.0), key.1, leaving.epoch().next());
             }
         }
         wide.leave(gone);
@@ -188,14 +203,22 @@ impl State {
         }
         true
     }
+
+    /// Says when the table is looked through again, once no old rows are left.
+    pub fn looked_through(&mut self, leaving: &Leaving) {
+        let Old { window, asset_type, next, .. } = leaving.table;
+        if leaving.all {
+            self.due.insert((Table::Rollups(window), asset_type), next);
+        }
+    }
 }
 
 /// Chunk and row of windows that begin before a time: all of some assets, or of all assets, which is
 /// said too.
-fn old(wide: &WideTable, cut: i64) -> (Vec<(usize, usize)>, bool) {
+fn old(chunks: &[Arc<Chunk>], stride: usize, before: i64) -> (Vec<(usize, usize)>, bool) {
     let mut of_asset: HashMap<u32, usize> = HashMap::new();
-    for (asset, start) in wide.chunks().iter().flat_map(|chunk| &chunk.keys) {
-        if *start < cut {
+    for (asset, start) in chunks.iter().flat_map(|chunk| &chunk.keys) {
+        if *start < before {
             *of_asset.entry(*asset).or_default() += 1;
         }
     }
@@ -210,11 +233,13 @@ fn old(wide: &WideTable, cut: i64) -> (Vec<(usize, usize)>, bool) {
     let end = fit.last().map_or(0, |(asset, _)| asset.saturating_add(1));
     let all = assets.last().is_none_or(|(asset, _)| *asset < end);
     let mut places = Vec::new();
-    for (at, chunk) in wide.chunks().iter().enumerate() {
-        let rows = chunk.keys.iter().zip(chunk.words.chunks_exact(wide.stride())).enumerate();
+    for (at, chunk) in chunks.iter().enumerate() {
+        let rows = chunk.keys.iter().zip(chunk.words.chunks_exact(stride)).enumerate();
         // A file has no place for a row of which every point was deleted.
         let leaves = |(_, ((asset, start), words)): &(usize, (&Key, &[u64]))| {
-            *start < cut && *asset < end && words[1..].chunks_exact(6).any(|metric| metric[0] != 0)
+            *start < before
+                && *asset < end
+                && words[1..].chunks_exact(6).any(|metric| metric[0] != 0)
         };
         places.extend(rows.filter(leaves).map(|(row, _)| (at, row)));
     }

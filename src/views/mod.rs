@@ -33,10 +33,10 @@ mod tests;
 
 pub use error::Error;
 pub use filter::{Envelope, Filter};
-pub use handle::{Held, Snapshot, ViewInfo, Views};
+pub use handle::{Held, Rows, Snapshot, ViewInfo, Views};
 pub use image::{Image, Restored};
 pub use kept::Archived;
-pub use leaving::{InMemory, Leaving};
+pub use leaving::{InMemory, Leaving, Old};
 pub use limits::{Limits, SlowConsumer};
 pub use returning::WindowFiles;
 pub use series::{

@@ -1,10 +1,10 @@
 //! Old windows on their way back from files into memory, because they change.
 
-use super::kept::Row;
+use super::kept::{Archived, Row};
 use super::state::State;
 use super::unpivot::part_named;
 use super::wide::Key;
-use crate::model::{ArchiveFile, Change, Epoch, Table, Upserts, Window};
+use crate::model::{ArchiveFile, Change, Epoch, Table, TypeId, Window};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,72 +22,102 @@ pub trait WindowFiles: Send + Sync {
     ) -> Result<Vec<(usize, RecordBatch)>, String>;
 }
 
+/// Rows of one table that are in files only and about to change.
+pub(super) struct Away {
+    window: Window,
+    asset_type: TypeId,
+    keys: BTreeSet<Key>,
+    /// The same by the assets' keys.
+    wanted: BTreeMap<Arc<str>, BTreeSet<i64>>,
+    archived: Arc<Archived>,
+}
+
+/// What files say of such rows.
+pub(super) struct Back {
+    away: Away,
+    /// Batches with the columns of the view, each with its file's epoch.
+    batches: Vec<(Epoch, RecordBatch)>,
+}
+
+impl Away {
+    /// Reads the files.
+    pub fn read(self, files: &dyn WindowFiles) -> Back {
+        let named = &self.archived.files;
+        let read = files.read(named, &self.wanted).inspect_err(|error| {
+            tracing::error!(error, "rows of old windows not read: they begin anew");
+        });
+        let epoch = |file: usize| Epoch(named[file].min_epoch);
+        let batches = read.unwrap_or_default().into_iter();
+        let batches = batches.map(|(file, batch)| (epoch(file), batch)).collect();
+        Back { away: self, batches }
+    }
+}
+
 impl State {
-    /// Brings the rows back that are in files and about to change.
-    pub(super) fn bring_back(&mut self, changes: &[Change], files: &dyn WindowFiles) {
+    /// The rows that are in files and that changes are about.
+    pub(super) fn away(&self, changes: &[Change]) -> Vec<Away> {
+        let mut tables: BTreeMap<(Window, TypeId), BTreeSet<Key>> = BTreeMap::new();
         for change in changes {
             let Change::Upserts(upserts) = change else { continue };
             let Table::Rollups(window) = upserts.table else { continue };
-            if self.kept.contains_key(&window) {
-                self.bring_back_windows(upserts, window, files);
+            let keys = upserts.assets.iter().copied().zip(upserts.windows.iter().copied());
+            let mut keys =
+                keys.filter(|key| self.is_away(window, upserts.asset_type, *key)).peekable();
+            if keys.peek().is_some() {
+                tables.entry((window, upserts.asset_type)).or_default().extend(keys);
             }
         }
+        let away = tables.into_iter().filter_map(|((window, asset_type), keys)| {
+            let archived = Arc::clone(&self.kept.get(&window)?.archived);
+            let mut wanted: BTreeMap<Arc<str>, BTreeSet<i64>> = BTreeMap::new();
+            for (asset, start) in &keys {
+                wanted.entry(self.names.key(*asset)).or_default().insert(*start);
+            }
+            Some(Away { window, asset_type, keys, wanted, archived })
+        });
+        away.collect()
     }
 
-    fn bring_back_windows(&mut self, upserts: &Upserts, window: Window, files: &dyn WindowFiles) {
-        let asset_type = upserts.asset_type;
+    fn is_away(&self, window: Window, asset_type: TypeId, (asset, start): Key) -> bool {
+        let is_kept = self.kept.get(&window).is_some_and(|kept| kept.has(asset_type, asset, start));
+        let wide = self.wide.get(&(Table::Rollups(window), asset_type));
+        is_kept && wide.is_some_and(|wide| wide.get((asset, start)).is_none())
+    }
+
+    /// Puts rows into memory again, as far as they still count after the documents, removals and
+    /// resets of the epoch.
+    pub(super) fn bring_back(&mut self, back: &Back) {
+        let Away { window, asset_type, ref keys, ref wanted, ref archived } = back.away;
+        let table = Table::Rollups(window);
+        let still = |key: &&Key| self.is_away(window, asset_type, **key);
+        let keys: Vec<Key> = keys.iter().filter(still).copied().collect();
         let Some(names) = self.names.asset_type(asset_type).map(Arc::clone) else { return };
         let (Some(kept), Some(wide)) =
-            (self.kept.get_mut(&window), self.wide.get_mut(&(upserts.table, asset_type)))
+            (self.kept.get_mut(&window), self.wide.get_mut(&(table, asset_type)))
         else {
             return;
         };
-        let keys = upserts.assets.iter().zip(&upserts.windows);
-        let is_away = |asset: u32, start: i64| {
-            kept.has(asset_type, asset, start) && wide.get((asset, start)).is_none()
-        };
-        let keys: BTreeSet<Key> = keys
-            .map(|(asset, start)| (*asset, *start))
-            .filter(|key| is_away(key.0, key.1))
-            .collect();
-        if keys.is_empty() {
-            return;
-        }
-        let mut wanted: BTreeMap<Arc<str>, BTreeSet<i64>> = BTreeMap::new();
-        let mut ids: BTreeMap<Arc<str>, u32> = BTreeMap::new();
-        for (asset, start) in &keys {
-            let key = self.names.key(*asset);
-            ids.insert(Arc::clone(&key), *asset);
-            wanted.entry(key).or_default().insert(*start);
-        }
-        let archived = Arc::clone(&kept.archived);
-        let mut rows: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
-        let read = files.read(&archived.files, &wanted).inspect_err(|error| {
-            tracing::error!(error, "rows of old windows not read: they begin anew");
-        });
-        for (file, batch) in read.unwrap_or_default() {
-            let epoch = Epoch(archived.files[file].min_epoch);
-            let of_batch = Columns::of(&batch);
+        let mut rows: BTreeMap<(&str, i64), Vec<u64>> = BTreeMap::new();
+        for (epoch, batch) in &back.batches {
+            let of_batch = Columns::of(batch);
             for i in 0..batch.num_rows() {
                 let (asset, start) = (of_batch.asset(i), of_batch.start(i));
                 let is_wanted = wanted.get(asset).is_some_and(|starts| starts.contains(&start));
                 let metric = of_batch.metric(i);
-                let part = part_named(upserts.table, &names, metric);
+                let part = part_named(table, &names, metric);
                 let (Some(part), true) = (part, is_wanted) else { continue };
-                if !archived.counts(asset, &names.key, metric, (start, epoch)) {
-                    continue;
+                if archived.counts(asset, &names.key, metric, (start, *epoch)) {
+                    let row = rows.entry((asset, start));
+                    let row = row.or_insert_with(|| vec![0; names.stride(table)]);
+                    of_batch.fill(i, part, row);
                 }
-                let Some(id) = ids.get(asset) else { continue };
-                let row = rows.entry((*id, start));
-                let row = row.or_insert_with(|| vec![0; names.stride(upserts.table)]);
-                of_batch.fill(i, part, row);
             }
         }
         let (size, epoch) = (window.size().0, self.epoch);
         for key in keys {
             let name = self.names.key(key.0);
             kept.take((asset_type, key.0), &name, Row { window: key.1, size, epoch });
-            if let Some(words) = rows.get(&key) {
+            if let Some(words) = rows.get(&(&*name, key.1)) {
                 wide.bring_back(key, words);
             }
         }

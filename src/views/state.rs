@@ -8,7 +8,7 @@ use super::kept::Kept;
 use super::leaving::Due;
 use super::limits::Limits;
 use super::names::{Names, TypeNames};
-use super::returning::WindowFiles;
+use super::returning::Back;
 use super::series::{ROWS_REFUSED, ROWS_UPSERTED};
 use super::small::{Collection, SmallView};
 use super::view::View;
@@ -82,13 +82,13 @@ impl State {
     ///
     /// Documents come first, then removals and resets, because the changes of one epoch come from
     /// several workers in any order.
-    /// What changes of rows that have left memory is read back from `files` before.
+    /// `back` has the rows of [`State::away`].
     pub fn apply(
         &mut self,
         epoch: Epoch,
         changes: Vec<Change>,
         watched: HashSet<View>,
-        files: Option<&dyn WindowFiles>,
+        back: Vec<Back>,
     ) {
         self.begin(epoch, watched);
         for change in &changes {
@@ -103,8 +103,8 @@ impl State {
                 _ => {}
             }
         }
-        if let Some(files) = files.filter(|_| !self.kept.is_empty()) {
-            self.bring_back(&changes, files);
+        for rows in &back {
+            self.bring_back(rows);
         }
         for change in changes {
             self.take(change);

@@ -9,8 +9,9 @@ use crate::historian::Telemetry;
 use crate::model::{Action, Batch, Corrected, Edit, Epoch, Frame, Timestamp, Value};
 use crate::query::error::Error;
 use crate::query::limits::Limits;
-use crate::query::session::{self, Environment, Tables};
+use crate::query::session::{self, Environment};
 use crate::query::source::Contents;
+use crate::query::tables::Tables;
 use crate::query::telemetry;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
@@ -78,15 +79,16 @@ pub(in crate::query) async fn recount(
         session::snapshot(tables, &["dead_letters", "corrections"], true).await?;
     let Some(snapshot) = snapshot else { return Err(Error::failed("telemetry got lost")) };
     let Contents { epoch, views, .. } = contents;
-    let edited = match views.get(1).is_some_and(|edits| edits.iter().any(|e| e.num_rows() > 0)) {
-        false => Arc::default(),
-        true => {
-            let (refused, shared) = (refused(&views[1]), Arc::clone(&frames));
-            let found = move || Edited::find(refused, &*shared, epoch);
-            let found = tokio::task::spawn_blocking(found).await.map_err(Error::failed)?;
-            Arc::new(found.map_err(Error::failed)?)
-        }
-    };
+    let edited =
+        match views.get(1).is_some_and(|edits| edits.batches.iter().any(|e| e.num_rows() > 0)) {
+            false => Arc::default(),
+            true => {
+                let (refused, shared) = (refused(&views[1].batches), Arc::clone(&frames));
+                let found = move || Edited::find(refused, &*shared, epoch);
+                let found = tokio::task::spawn_blocking(found).await.map_err(Error::failed)?;
+                Arc::new(found.map_err(Error::failed)?)
+            }
+        };
     let files: u64 = snapshot.files().iter().map(|file| file.rows).sum();
     let parts = (files + snapshot.hot_points() as u64).div_ceil(KEYS_AT_ONCE).max(1);
     let mut report = Conservation { epoch: epoch.0, ..Conservation::default() };
@@ -103,7 +105,7 @@ pub(in crate::query) async fn recount(
         }
         report = add(report, found);
     }
-    report.dead_letters_shown = views[0].iter().map(|rows| rows.num_rows() as u64).sum();
+    report.dead_letters_shown = views[0].batches.iter().map(|rows| rows.num_rows() as u64).sum();
     Ok(report)
 }
 

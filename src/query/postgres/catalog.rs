@@ -1,10 +1,9 @@
 //! `pg_catalog` and `information_schema`: tables that tell of tables.
 
 use super::fit::EMPTY;
-use super::session::columns;
 use crate::query::error::Error;
-use crate::query::session::Tables;
 use crate::query::statement::{CATALOG, SCHEMA};
+use crate::query::tables::Tables;
 use crate::query::telemetry;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -51,7 +50,7 @@ impl Catalog {
 
     /// `information_schema`, with the types that PostgreSQL knows.
     fn about_tables(&self) -> Planned<Arc<dyn SchemaProvider>> {
-        let tables = columns(&self.info.tables);
+        let tables: Vec<_> = self.info.tables.known().columns().collect();
         let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
         let same = |value: &str, times: usize| text(vec![value.to_owned(); times]);
         let schema = MemorySchemaProvider::new();
@@ -238,7 +237,8 @@ impl CatalogInfo for Info {
     }
 
     async fn table_names(&self, _catalog: &str, schema: &str) -> Planned<Option<Vec<String>>> {
-        let names = columns(&self.tables).into_iter().map(|(name, _)| name);
+        let names = self.tables.known();
+        let names = names.columns().map(|(name, _)| name);
         Ok(Some(if schema == SCHEMA { names.collect() } else { Vec::new() }))
     }
 
@@ -248,7 +248,8 @@ impl CatalogInfo for Info {
         schema: &str,
         table: &str,
     ) -> Planned<Option<SchemaRef>> {
-        let found = columns(&self.tables).into_iter().find(|(name, _)| name == table);
+        let known = self.tables.known();
+        let found = known.columns().find(|(name, _)| name == table);
         Ok(found.filter(|_| schema == SCHEMA).map(|(_, columns)| columns))
     }
 

@@ -4,16 +4,13 @@ use super::Shared;
 use super::catalog::Catalog;
 use super::functions;
 use super::types::Types;
-use crate::historian;
 use crate::model::Epoch;
 use crate::query::error::Error;
 use crate::query::limits::Limits;
 use crate::query::pool::Taken;
-use crate::query::session::{self, Environment, Tables, register};
+use crate::query::session::{self, Environment, register};
 use crate::query::statement::Asked;
-use crate::query::telemetry;
-use crate::query::wide;
-use arrow::datatypes::SchemaRef;
+use crate::query::tables::Tables;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
@@ -42,13 +39,10 @@ impl Parts<'_> {
     /// A session with those tables, but without rows.
     pub fn bare(&self, asked: &Asked) -> Result<SessionContext, Error> {
         let context = session::empty(self.env, self.limits)?;
-        let known = columns(self.tables);
-        for name in &asked.tables {
-            let Some((_, schema)) = known.iter().find(|(known, _)| known == name) else {
-                let known: Vec<String> = known.into_iter().map(|(name, _)| name).collect();
-                return Err(Error::unknown_table(name, &known));
-            };
-            register(&context, name, Arc::new(EmptyTable::new(Arc::clone(schema))))?;
+        let known = self.tables.known();
+        known.named(&asked.tables)?;
+        for (name, schema) in known.columns().filter(|(name, _)| asked.tables.contains(name)) {
+            register(&context, &name, Arc::new(EmptyTable::new(schema)))?;
         }
         self.extended(context, asked)
     }
@@ -77,17 +71,4 @@ impl Parts<'_> {
         }
         Ok(context)
     }
-}
-
-/// Names and columns of all tables.
-pub(super) fn columns(tables: &Tables) -> Vec<(String, SchemaRef)> {
-    let telemetry = (telemetry::NAME.to_string(), historian::schema());
-    let known = tables.views.list().into_iter().chain(tables.system.list()).chain([telemetry]);
-    let mut known: Vec<(String, SchemaRef)> = known.collect();
-    for shape in tables.views.types() {
-        if known.iter().all(|(name, _)| *name != shape.key) {
-            known.push((shape.key.clone(), wide::schema(&shape)));
-        }
-    }
-    known
 }

@@ -6,6 +6,7 @@ use super::report::Finding;
 use crate::query::error::Error;
 use crate::query::limits::Limits;
 use crate::query::session::{self, Environment};
+use crate::query::source::ViewRows;
 use arrow::array::RecordBatch;
 use datafusion::datasource::MemTable;
 use std::collections::HashMap;
@@ -41,13 +42,14 @@ pub(super) async fn fleet(
     sql: &str,
     shape: Shape,
     batches: &[RecordBatch],
-    contents: &HashMap<&str, Vec<RecordBatch>>,
+    contents: &HashMap<&str, ViewRows>,
 ) -> Result<Finding, Error> {
     let failed = |error| Error::from_datafusion(&error);
     let context = session::empty(env, limits)?;
     for name in ["asset_health", "threshold_states"] {
         // A view without rows may come without batches, and then without columns.
-        if let Some(batches) = contents.get(name).filter(|batches| !batches.is_empty()) {
+        let rows = contents.get(name).map(|rows| &rows.batches);
+        if let Some(batches) = rows.filter(|batches| !batches.is_empty()) {
             let table = MemTable::try_new(batches[0].schema(), vec![batches.clone()]);
             session::register(&context, name, Arc::new(table.map_err(failed)?))?;
         } else if sql.contains(name) {

@@ -10,8 +10,9 @@ use super::shapes::SHAPES;
 use crate::model::Document;
 use crate::query::error::Error;
 use crate::query::limits::Limits;
-use crate::query::session::{self, Environment, Tables};
-use crate::query::source::Contents;
+use crate::query::session::{self, Environment};
+use crate::query::source::{Contents, ViewRows};
+use crate::query::tables::Tables;
 use crate::query::telemetry;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -41,20 +42,22 @@ pub(in crate::query) async fn verify(
     let files = snapshot.clone();
     let checked = tokio::task::spawn_blocking(move || files.check_files()).await;
     checked.map_err(Error::failed)?.map_err(Error::failed)?;
-    let Contents { epoch, clock, removed, views, archived } = contents;
-    let contents: HashMap<&str, Vec<RecordBatch>> = names.iter().copied().zip(views).collect();
+    let Contents { epoch, clock, removed, views } = contents;
+    let mut contents: HashMap<&str, ViewRows> = names.iter().copied().zip(views).collect();
 
     let mut sides: Vec<Option<Result<Side, String>>> = Vec::new();
     for (name, shape) in SHAPES {
-        sides.push(contents.get(name).map(|batches| Side::new(shape, batches)));
+        sides.push(contents.get(name).map(|rows| Side::new(shape, &rows.batches)));
     }
     let context = session::empty(env, limits)?;
     session::register(&context, telemetry::NAME, Arc::new(telemetry::table(&snapshot)?))?;
     let schemas: HashMap<String, SchemaRef> = tables.views.list().into_iter().collect();
     let mut in_files = HashSet::new();
-    for (name, archived) in names.iter().zip(&archived) {
-        if let (Some(archived), Some(schema)) = (archived, schemas.get(*name)) {
-            let table = session::view(Arc::clone(schema), Vec::new(), Some(archived))?;
+    for name in &names {
+        let archived = contents.get_mut(name).and_then(|rows| rows.archived.take());
+        if let (Some(_), Some(schema)) = (&archived, schemas.get(*name)) {
+            let rows = ViewRows { archived, ..ViewRows::default() };
+            let table = session::view(Arc::clone(schema), rows)?;
             session::register(&context, name, table)?;
             in_files.insert(*name);
         }
@@ -101,8 +104,8 @@ pub(in crate::query) async fn verify(
         }
     }
     for (name, sql, shape) in FLEET {
-        if let Some(batches) = contents.get(name) {
-            let finding = fleet(env, limits, sql, shape, batches, &contents).await?;
+        if let Some(rows) = contents.get(name) {
+            let finding = fleet(env, limits, sql, shape, &rows.batches, &contents).await?;
             views.push((name.to_string(), finding));
         }
     }

@@ -74,11 +74,11 @@ impl ViewSource for Source {
         if let Some((name, change)) = *self.planted.lock().unwrap()
             && let Some(at) = names.iter().position(|known| *known == name)
         {
-            let first = views[at].first_mut().expect("a planted view has rows");
+            let first = views[at].batches.first_mut().expect("a planted view has rows");
             *first = change(first.clone());
         }
-        let archived = vec![None; views.len()];
-        Ok(Contents { epoch, clock, removed, views, archived })
+        let views = views.into_iter().map(|rows| rows.batches.into()).collect();
+        Ok(Contents { epoch, clock, removed, views })
     }
 }
 
