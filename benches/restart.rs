@@ -14,7 +14,6 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::StreamExt;
 use millstream::app::{Runtime, Settings, publish_folder};
 use millstream::ingest::commit::Submission;
-use millstream::ingest::route::UnknownDevices;
 use millstream::model::{Batch, EVENT_TIME};
 use std::path::Path;
 use std::sync::Arc;
@@ -81,17 +80,7 @@ fn main() {
 }
 
 fn open(data: &Path, checkpoint_every: Option<Duration>) -> Runtime {
-    let settings = Settings {
-        data: data.into(),
-        workers: 1,
-        unknown_devices: UnknownDevices::Provision,
-        live: false,
-        database: None,
-        checkpoint_every,
-        cluster: None,
-        memory: 16 << 30,
-        in_memory: Default::default(),
-    };
+    let settings = Settings { checkpoint_every, ..Settings::new(data) };
     Runtime::open(&settings).unwrap()
 }
 

@@ -16,7 +16,6 @@ mod yardstick;
 use millstream::app::{Feed, Runtime, Settings, publish_folder};
 use millstream::ingest::commit::Submission;
 use millstream::ingest::file::{Replay, Settings as Files};
-use millstream::ingest::route::UnknownDevices;
 use millstream::model::{Batch, Duration as Span};
 use millstream::replay::Speed;
 use std::path::{Path, PathBuf};
@@ -63,17 +62,7 @@ fn open(data: &Path) -> Runtime {
 /// With a clock that ticks, or without.
 fn open_with(data: &Path, live: bool) -> Runtime {
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
-    let settings = Settings {
-        database: None,
-        data: data.into(),
-        workers: 1,
-        unknown_devices: UnknownDevices::Provision,
-        live,
-        checkpoint_every: None,
-        cluster: None,
-        memory: 16 << 30,
-        in_memory: Default::default(),
-    };
+    let settings = Settings { live, ..Settings::new(data) };
     let runtime = Runtime::open(&settings).unwrap();
     assert!(publish_folder(&runtime, data, &catalog).unwrap().is_empty());
     runtime

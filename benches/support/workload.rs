@@ -12,7 +12,6 @@ use arrow::datatypes::TimestampMicrosecondType;
 use millstream::app::{Runtime, Settings, publish_folder};
 use millstream::catalog::{Catalog, read_folder};
 use millstream::ingest::commit::{Answer, Submission};
-use millstream::ingest::route::UnknownDevices;
 use millstream::model::{Batch, DataType, Document, Epoch, Frame, Kind, NewDocument, Timestamp};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,18 +22,7 @@ pub const METRICS: [&str; 8] =
 
 /// A runtime on a new data directory, with the workload's types and without checkpoints.
 pub fn open(data: &Path) -> Runtime {
-    let settings = Settings {
-        data: data.into(),
-        workers: 1,
-        unknown_devices: UnknownDevices::Provision,
-        live: false,
-        database: None,
-        checkpoint_every: None,
-        cluster: None,
-        memory: 16 << 30,
-        in_memory: Default::default(),
-    };
-    let runtime = Runtime::open(&settings).unwrap();
+    let runtime = Runtime::open(&Settings::new(data)).unwrap();
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
     assert!(publish_folder(&runtime, data, &catalog).unwrap().is_empty());
     runtime

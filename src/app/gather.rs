@@ -233,22 +233,11 @@ impl Intake {
 mod tests {
     use super::*;
     use crate::app::{Runtime, Settings, publish_folder};
-    use crate::ingest::route::UnknownDevices;
     use futures::future::join_all;
     use std::path::Path;
 
     fn open(folder: &Path) -> Runtime {
-        let settings = Settings {
-            data: folder.join("data"),
-            workers: 1,
-            unknown_devices: UnknownDevices::Provision,
-            live: true,
-            database: None,
-            checkpoint_every: None,
-            cluster: None,
-            memory: 16 << 30,
-            in_memory: Default::default(),
-        };
+        let settings = Settings { live: true, ..Settings::new(folder.join("data")) };
         let runtime = Runtime::open(&settings).unwrap();
         let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/asset_telemetry");
         assert!(publish_folder(&runtime, &settings.data, &catalog).unwrap().is_empty());

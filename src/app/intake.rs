@@ -242,7 +242,6 @@ mod tests {
     use super::*;
     use crate::app::Settings;
     use crate::base::memory::resident;
-    use crate::ingest::route::UnknownDevices;
     use crate::model::Kind;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -250,17 +249,8 @@ mod tests {
         // Half of what this process has already.
         let Some(resident) = resident() else { return };
         let directory = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            data: directory.path().join("data"),
-            workers: 1,
-            unknown_devices: UnknownDevices::Provision,
-            live: true,
-            database: None,
-            checkpoint_every: None,
-            cluster: None,
-            memory: resident / 2,
-            in_memory: Default::default(),
-        };
+        let data = directory.path().join("data");
+        let settings = Settings { live: true, memory: resident / 2, ..Settings::new(data) };
         let open = tokio::task::spawn_blocking(move || Runtime::open(&settings));
         let runtime = open.await.unwrap().unwrap();
         let intake = Intake::new(&runtime);

@@ -24,7 +24,7 @@ use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine, Place};
 use crate::historian::timescale::{self, Follow, Timescale};
-use crate::historian::{Historian, Windows};
+use crate::historian::{self, Historian, Windows};
 use crate::ingest::commit::{Committer, Limits, Submission, Turn};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
@@ -71,6 +71,27 @@ pub struct Settings {
     pub memory: u64,
     /// How much of the roll-ups stays in memory. What does not is read from files.
     pub in_memory: InMemory,
+    /// So many archive files of one day and of about the same size become one; 0 merges none.
+    pub merge_files: usize,
+}
+
+impl Settings {
+    /// A runtime by itself on a data directory: one worker, devices are provisioned, the clock does
+    /// not tick, no checkpoints, 16 GiB of memory.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            workers: 1,
+            unknown_devices: UnknownDevices::Provision,
+            live: false,
+            database: None,
+            checkpoint_every: None,
+            cluster: None,
+            memory: 16 << 30,
+            in_memory: InMemory::default(),
+            merge_files: historian::Options::default().merge_files,
+        }
+    }
 }
 
 /// The rooms, running.
@@ -138,7 +159,9 @@ impl Runtime {
         let log_directory = data.join("log");
         let log = Log::open(Arc::clone(&fs), &log_directory, log::Options::default())?;
         let memory = Budget::new(settings.memory);
-        let historian = Historian::open(&data.join("archive"), limits::archive(&memory))?;
+        let merge_files = settings.merge_files;
+        let options = historian::Options { merge_files, ..limits::archive(&memory) };
+        let historian = Historian::open(&data.join("archive"), options)?;
         let historian = Arc::new(historian);
         let views = Views::new(limits::views(&memory));
         let windows = Windows::open(historian.directory())?;

@@ -138,15 +138,13 @@ impl Common {
     pub fn settings(&self, data: PathBuf, live: bool) -> app::Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         app::Settings {
-            data,
             workers: self.workers.unwrap_or((cores / 2).max(1)),
             unknown_devices: self.unknown_devices.into(),
             live,
-            database: None,
             checkpoint_every: self.checkpoint_every.time(),
-            cluster: None,
             memory: self.memory(),
             in_memory: InMemory { windows: self.windows_in_memory as usize, ..InMemory::default() },
+            ..app::Settings::new(data)
         }
     }
 

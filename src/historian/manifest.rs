@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
 
-const FORMAT_VERSION: u32 = 3;
-/// Archives of this version are read too. They have no files with older values, and lists of
-/// replaced points that have only the latest entry of each key.
+const FORMAT_VERSION: u32 = 4;
+/// Archives of this version are read too. Before version 3 there were no files with older values, and
+/// lists of replaced points had only the latest entry of each key; before version 4 no files were
+/// merged.
 const OLDEST_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
@@ -34,6 +35,9 @@ pub(super) struct Manifest {
     /// may be more than once, with different epochs.
     #[serde(default)]
     pub older: Vec<ArchiveFile>,
+    /// How often files were merged: new ones are named by it.
+    #[serde(default)]
+    pub merged: u64,
 }
 
 /// The list of replaced points.

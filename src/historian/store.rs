@@ -5,21 +5,21 @@
 //! memory to file in the one moment in which the manifest is swapped.
 
 use super::chunk::{Chunk, Note, Segment};
-use super::durable::Sum;
 use super::error::Error;
-use super::manifest::{Manifest, ReplacedFile, may_hold};
+use super::manifest::Manifest;
 use super::names::Names;
-use super::replaced::{self, Replaced};
+use super::pins::Pins;
+use super::replaced;
+use super::shared::{Shared, State};
 use super::telemetry::Telemetry;
-use super::writer;
 use crate::base::fs::{Fs, RealFs};
 use crate::model::{Document, Duration, Epoch, Rows, Timestamp, TypeId};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::watch;
-use tracing::{debug, error, warn};
+use tracing::error;
 
 /// When points are cut into files, and how many may wait.
 #[derive(Clone, Debug)]
@@ -35,6 +35,9 @@ pub struct Options {
     pub hot_points_max: usize,
     /// Beyond this much memory of hot points `accept` waits for the writer.
     pub hot_bytes_max: usize,
+    /// So many files of one day and of about the same size become one, in the background; 0 merges
+    /// nothing.
+    pub merge_files: usize,
     /// How long the writer pauses after it failed.
     pub retry_after: std::time::Duration,
 }
@@ -47,6 +50,7 @@ impl Default for Options {
             cut_after: Duration(60_000_000),
             hot_points_max: 16_000_000,
             hot_bytes_max: 1 << 30,
+            merge_files: 8,
             retry_after: std::time::Duration::from_secs(1),
         }
     }
@@ -57,37 +61,8 @@ impl Default for Options {
 /// `apply_document`, `accept`, `superseded` and `close_epoch` are called by one thread in the
 /// order of epochs, documents of an epoch before its points; everything else by anybody.
 pub struct Historian {
-    shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    fs: Arc<dyn Fs>,
-    directory: PathBuf,
-    options: Options,
-    state: Mutex<State>,
-    changed: Condvar,
-    /// The last closed epoch, for those who wait for it.
-    epochs: watch::Sender<Epoch>,
-}
-
-struct State {
-    names: Arc<Names>,
-    pending: Vec<Arc<Chunk>>,
-    pending_notes: Vec<Note>,
-    pending_deleted: Vec<Note>,
-    open: Segment,
-    sealed: VecDeque<Arc<Segment>>,
-    manifest: Manifest,
-    files: Arc<Vec<super::ArchiveFile>>,
-    older: Arc<Vec<super::ArchiveFile>>,
-    replaced: Arc<Vec<Replaced>>,
-    closed: Epoch,
-    hot_points: usize,
-    hot_bytes: usize,
-    failures: u64,
-    failure: String,
-    stopping: bool,
+    pub(super) shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Historian {
@@ -116,6 +91,7 @@ impl Historian {
             replaced: Arc::new(replaced),
             closed: manifest.archived_epoch,
             manifest,
+            pins: Pins::default(),
             hot_points: 0,
             hot_bytes: 0,
             failures: 0,
@@ -125,13 +101,22 @@ impl Historian {
         let epochs = watch::Sender::new(state.closed);
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let directory = directory.to_owned();
-        let shared = Arc::new(Shared { fs, directory, options, state, changed, epochs });
-        let for_writer = Arc::clone(&shared);
-        let writer = std::thread::Builder::new()
-            .name("historian-writer".into())
-            .spawn(move || for_writer.write_segments())
-            .map_err(Error::io("start the writer of", &shared.directory))?;
-        Ok(Self { shared, writer: Some(writer) })
+        let commit = Mutex::default();
+        let shared = Arc::new(Shared { fs, directory, options, state, commit, changed, epochs });
+        let mut historian = Self { shared, threads: Vec::new() };
+        historian.start("historian-writer", Shared::write_segments)?;
+        if historian.shared.options.merge_files > 0 {
+            historian.start("historian-merger", Shared::merge_files)?;
+        }
+        Ok(historian)
+    }
+
+    fn start(&mut self, name: &str, run: fn(&Shared)) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&shared));
+        let failed = Error::io("start the threads of", &self.shared.directory);
+        self.threads.push(thread.map_err(failed)?);
+        Ok(())
     }
 
     /// Takes over names from a catalog document. Before the points that need them.
@@ -297,162 +282,17 @@ impl Historian {
 }
 
 impl Drop for Historian {
-    /// Stops the writer after the segment it is at. Hot points are not written: the log has them.
+    /// Stops the writer after the segment it is at, and merging. Hot points are not written: the log
+    /// has them.
     fn drop(&mut self) {
         self.shared.lock().stopping = true;
         self.shared.changed.notify_all();
-        if let Some(writer) = self.writer.take()
-            && writer.join().is_err()
-        {
-            error!("the writer of the archive panicked");
-        }
-    }
-}
-
-/// Closes the archive when the writer's thread ends, for whatever reason.
-struct Ends<'a>(&'a Shared);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.lock().stopping = true;
-        self.0.changed.notify_all();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn telemetry(&self, state: &State, up_to: Epoch, wanted: impl Fn(&Chunk) -> bool) -> Telemetry {
-        let segments = state.sealed.iter().map(Arc::as_ref).chain([&state.open]);
-        let (mut chunks, mut notes, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-        for segment in segments {
-            let counts = |chunk: &&Arc<Chunk>| chunk.epoch <= up_to && wanted(chunk);
-            chunks.extend(segment.chunks.iter().filter(counts).cloned());
-            notes.extend(segment.notes.iter().filter(|note| note.epoch <= up_to).copied());
-            deleted.extend(segment.deleted.iter().filter(|note| note.epoch <= up_to).copied());
-        }
-        Telemetry {
-            epoch: up_to,
-            archived: state.manifest.archived_epoch,
-            fs: Arc::clone(&self.fs),
-            directory: self.directory.clone(),
-            files: Arc::clone(&state.files),
-            older: Arc::clone(&state.older),
-            replaced: Arc::clone(&state.replaced),
-            chunks,
-            notes,
-            deleted,
-            names: Arc::clone(&state.names),
-        }
-    }
-
-    /// Hands the open segment to the writer. False when there is nothing to write.
-    fn seal(&self, state: &mut State) -> bool {
-        if state.open.is_empty() {
-            return false;
-        }
-        let segment = std::mem::take(&mut state.open);
-        state.sealed.push_back(Arc::new(segment));
-        self.changed.notify_all();
-        true
-    }
-
-    fn write_segments(&self) {
-        // Also when the writer panics, nobody must wait for it for ever.
-        let _ends = Ends(self);
-        let mut state = self.lock();
-        while !state.stopping {
-            let Some(segment) = state.sealed.front().cloned() else {
-                state = self.wait(state);
-                continue;
-            };
-            let (names, manifest) = (Arc::clone(&state.names), state.manifest.clone());
-            let replaced = Arc::clone(&state.replaced);
-            drop(state);
-            let written = self.write(&segment, &names, manifest, &replaced);
-            state = self.lock();
-            match written {
-                Ok((manifest, replaced)) => {
-                    state.sealed.pop_front();
-                    state.hot_points -= segment.points;
-                    state.hot_bytes -= segment.bytes;
-                    state.files = Arc::new(manifest.files.clone());
-                    state.older = Arc::new(manifest.older.clone());
-                    state.replaced = replaced;
-                    state.manifest = manifest;
-                    self.changed.notify_all();
-                }
-                Err(failure) => {
-                    error!(%failure, "archive writer failed; trying again");
-                    state.failures += 1;
-                    state.failure = failure.to_string();
-                    self.changed.notify_all();
-                    let retry = self.options.retry_after;
-                    let waited = self.changed.wait_timeout_while(state, retry, |s| !s.stopping);
-                    state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
-                }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!("a thread of the archive panicked");
             }
         }
     }
-
-    /// Writes files, then the list of replaced points, then the manifest that names both.
-    fn write(
-        &self,
-        segment: &Segment,
-        names: &Names,
-        mut manifest: Manifest,
-        replaced: &Arc<Vec<Replaced>>,
-    ) -> Result<(Manifest, Arc<Vec<Replaced>>), Error> {
-        let mut written = writer::write(&self.fs, &self.directory, segment, names)?;
-        // Whoever replaced a point need not know whether there was one.
-        written.replaced.retain(|point| may_hold(&manifest.files, point.event_time));
-        // Of deleted ones a database has to hear, whether a file may hold them or not.
-        written.replaced.extend(segment.deleted.iter().filter_map(|note| note.deleted(names)));
-        debug!(files = written.files.len(), points = segment.points, "points archived");
-        let mut replaced = Arc::clone(replaced);
-        let before = manifest.replaced.clone();
-        if !written.replaced.is_empty() {
-            replaced = Arc::new(merge(&replaced, written.replaced));
-            let path = format!("replaced-{}.arrow", segment.last_epoch);
-            let sum = replaced::write(&self.fs, &self.directory.join(&path), &replaced)?;
-            let Sum { bytes, crc32c } = sum;
-            manifest.replaced = Some(ReplacedFile { path, bytes, crc32c });
-        }
-        manifest.archived_epoch = segment.last_epoch;
-        manifest.files.extend(written.files);
-        manifest.older.extend(written.older);
-        manifest.write(&self.fs, &self.directory)?;
-        if let Some(old) = before.filter(|old| manifest.replaced.as_ref() != Some(old))
-            && let Err(failure) = self.fs.remove(&self.directory.join(&old.path))
-        {
-            warn!(%failure, file = old.path, "old list of replaced points stays");
-        }
-        Ok((manifest, replaced))
-    }
-}
-
-/// Both lists as one, sorted. What replaced values says so itself, by its epoch: there the latest
-/// entry of a key is enough. Deletions all stay, because nothing else tells of them.
-fn merge(old: &[Replaced], new: Vec<Replaced>) -> Vec<Replaced> {
-    let mut all: Vec<Replaced> = old.iter().cloned().chain(new).collect();
-    // Merges the run that is sorted already.
-    all.sort();
-    all.dedup_by(|later, kept| {
-        let same = (&later.asset, &later.metric, later.event_time)
-            == (&kept.asset, &kept.metric, kept.event_time);
-        let one = same && (later == kept || !(later.deleted || kept.deleted));
-        if one {
-            std::mem::swap(later, kept);
-        }
-        one
-    });
-    all
 }
 
 /// Keys as notes of an epoch.

@@ -5,6 +5,7 @@ use super::durable;
 use super::error::Error;
 use super::manifest::may_hold;
 use super::names::Names;
+use super::pins::Pin;
 use super::points::{Points, Selection};
 use super::replaced::{self, Replaced};
 use super::schema::schema;
@@ -34,6 +35,7 @@ pub struct Telemetry {
     pub(super) notes: Vec<Note>,
     pub(super) deleted: Vec<Note>,
     pub(super) names: Arc<Names>,
+    pub(super) pin: Pin,
 }
 
 impl Telemetry {
@@ -45,6 +47,11 @@ impl Telemetry {
     /// The directory from which the paths of the files start.
     pub fn directory(&self) -> &std::path::Path {
         &self.directory
+    }
+
+    /// Keeps the files in place for as long as it is held.
+    pub fn pin(&self) -> Pin {
+        self.pin.clone()
     }
 
     /// The files, oldest epochs first. In each of them a key is once.

@@ -1,5 +1,6 @@
 mod faults;
 mod history;
+mod merged;
 
 use super::*;
 use crate::model::{Document, Epoch, Kind, Rows, Timestamp, TypeId, Value};
@@ -133,6 +134,8 @@ fn check_random(seed: u64) {
     println!("seed {seed}");
     let mut random = Random(seed);
     let directory = tempfile::tempdir().unwrap();
+    // Without merging, and with as much of it as there can be.
+    let small = || Options { merge_files: seed as usize % 4, ..small() };
     let mut historian = Historian::open(directory.path(), small()).unwrap();
     named(&historian);
     let mut expected = Keys::new();

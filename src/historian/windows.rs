@@ -81,16 +81,8 @@ impl Windows {
         let beside = Beside::create(&self.fs, &path)?;
         let writer = ArrowWriter::try_new_with_options(beside, Arc::clone(&schema), options)
             .map_err(|source| Error::Parquet { path: path.clone(), source })?;
-        let file = ArchiveFile {
-            path: relative,
-            rows: 0,
-            bytes: 0,
-            crc32c: 0,
-            min_event_time: i64::MAX,
-            max_event_time: i64::MIN,
-            min_epoch: epoch.0,
-            max_epoch: epoch.0,
-        };
+        let (min_epoch, max_epoch) = (epoch.0, epoch.0);
+        let file = ArchiveFile { min_epoch, max_epoch, ..ArchiveFile::new(relative) };
         Ok(Writing { fs: Arc::clone(&self.fs), path, schema, writer, file })
     }
 

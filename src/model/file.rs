@@ -23,3 +23,19 @@ pub struct ArchiveFile {
     /// The last epoch of the rows.
     pub max_epoch: u64,
 }
+
+impl ArchiveFile {
+    /// A file without rows yet.
+    pub fn new(path: String) -> Self {
+        Self {
+            path,
+            rows: 0,
+            bytes: 0,
+            crc32c: 0,
+            min_event_time: i64::MAX,
+            max_event_time: i64::MIN,
+            min_epoch: u64::MAX,
+            max_epoch: 0,
+        }
+    }
+}

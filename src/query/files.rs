@@ -1,7 +1,7 @@
 //! Files of the archive as a table, without those that cannot hold what is asked.
 
 use super::part::Part;
-use crate::historian::{ArchiveFile, Telemetry, schema};
+use crate::historian::{ArchiveFile, Pin, Telemetry, schema};
 use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -10,7 +10,9 @@ use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetFileReaderFactory,
+};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
@@ -18,6 +20,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::{PruningPredicateBuilder, PruningStatistics};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use parquet::arrow::async_reader::AsyncFileReader;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -31,12 +35,14 @@ pub(super) struct Files {
     schema: SchemaRef,
     /// The column of which each file says the first and the last value.
     time: &'static str,
+    /// Keeps the files where they are.
+    pin: Option<Pin>,
 }
 
 impl Files {
     /// Those of a telemetry snapshot.
     pub(super) fn of(telemetry: &Telemetry) -> Self {
-        Self { files: telemetry.files().to_vec(), schema: schema(), time: "event_time" }
+        Self::of_telemetry(telemetry.files().to_vec(), telemetry)
     }
 
     /// Those of a telemetry snapshot and those with older values, as far as their epochs are not
@@ -44,12 +50,16 @@ impl Files {
     pub(super) fn of_all(telemetry: &Telemetry) -> Self {
         let files = telemetry.files().iter().chain(telemetry.older());
         let files = files.filter(|file| file.min_epoch <= telemetry.epoch().0).cloned().collect();
-        Self { files, schema: schema(), time: "event_time" }
+        Self::of_telemetry(files, telemetry)
+    }
+
+    fn of_telemetry(files: Vec<ArchiveFile>, telemetry: &Telemetry) -> Self {
+        Self { files, schema: schema(), time: "event_time", pin: Some(telemetry.pin()) }
     }
 
     /// Those of a roll-up view with these columns.
     pub(super) fn of_windows(files: Vec<ArchiveFile>, schema: SchemaRef) -> Self {
-        Self { files, schema, time: "window_start" }
+        Self { files, schema, time: "window_start", pin: None }
     }
 
     /// The files whose event times and epochs may satisfy all filters.
@@ -87,9 +97,10 @@ impl Part for Files {
         };
         let source = ParquetSource::new(Arc::clone(&self.schema))
             .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
-                store, cache,
-            )));
+            .with_parquet_file_reader_factory(Arc::new(Readers {
+                cached: CachedParquetFileReaderFactory::new(store, cache),
+                _pin: self.pin.clone(),
+            }));
         let files = self.wanted(state, filters)?;
         let files = files.into_iter().map(|file| PartitionedFile::new(&file.path, file.bytes));
         let groups =
@@ -100,6 +111,25 @@ impl Part for Files {
             .with_limit(limit)
             .build();
         Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+/// Opens files. A plan holds it until its last batch is read, and with it the files.
+#[derive(Debug)]
+struct Readers {
+    cached: CachedParquetFileReaderFactory,
+    _pin: Option<Pin>,
+}
+
+impl ParquetFileReaderFactory for Readers {
+    fn create_reader(
+        &self,
+        partition: usize,
+        file: PartitionedFile,
+        metadata_size_hint: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<Box<dyn AsyncFileReader + Send>> {
+        self.cached.create_reader(partition, file, metadata_size_hint, metrics)
     }
 }
 

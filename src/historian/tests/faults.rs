@@ -63,7 +63,8 @@ fn place() -> &'static Path {
 /// An archive whose writer tries again at once, or never.
 fn open(fs: &MemFs, again: bool) -> Result<Historian, Error> {
     let retry_after = std::time::Duration::from_secs(if again { 0 } else { 3_600 });
-    let options = Options { retry_after, ..Options::default() };
+    // Files are merged where the tests say so.
+    let options = Options { retry_after, merge_files: 0, ..Options::default() };
     Historian::open_on(Arc::new(fs.clone()), place(), options)
 }
 
@@ -72,8 +73,20 @@ fn life(fs: &MemFs, history: &History) {
     let Ok(historian) = open(fs, false) else { return };
     let mut failed = false;
     history.replay(&historian, |historian| {
-        failed |= failed || historian.flush().is_err();
+        failed |= failed || historian.flush().is_err() || merge(historian).is_err();
     });
+}
+
+/// Merges what there is of each day behind the second of three segments, as the background would.
+fn merge(historian: &Historian) -> Result<(), Error> {
+    if historian.epoch() != Epoch(6) {
+        return Ok(());
+    }
+    // The writer is done with its last segment.
+    drop(historian.shared.commit());
+    while historian.shared.merge_once(2)? {}
+    historian.shared.remove_retired();
+    Ok(())
 }
 
 /// A process after a crash: with the log, telemetry is what it was; then without the log too.
@@ -143,6 +156,8 @@ fn every_operation_may_fail_and_the_writer_goes_on() {
                         // The writer has tried again by itself when the second call returns.
                         let flushed = historian.flush().or_else(|_| historian.flush());
                         flushed.unwrap_or_else(|error| panic!("{place}: {error}"));
+                        // Merging may wait.
+                        let _ = merge(historian);
                     });
                     let telemetry = historian.snapshot(history.last()).unwrap();
                     telemetry.check_files().unwrap();

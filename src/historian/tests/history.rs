@@ -178,10 +178,11 @@ fn check_history(seed: u64) {
     let mut random = Random(seed * 1_000);
     let (mut log, fs) = (Log::new(seed), MemFs::new());
     // In memory only, in many small files, in both.
-    let options = match seed % 3 {
-        0 => Options::default(),
-        cut => Options { cut_points: cut as usize * 30, ..Options::default() },
+    let cut = match seed % 3 {
+        0 => Options::default().cut_points,
+        cut => cut as usize * 30,
     };
+    let options = Options { cut_points: cut, merge_files: seed as usize % 5, ..Options::default() };
     let open = || Historian::open_on(Arc::new(fs.clone()), Path::new("a"), options.clone());
     let mut historian = open().unwrap();
     named(&historian);
@@ -219,7 +220,7 @@ fn check_history(seed: u64) {
 
 #[test]
 fn the_past_is_what_a_fold_of_all_that_came_gives() {
-    for seed in 1..=12 {
+    for seed in 1..=20 {
         check_history(seed);
     }
 }

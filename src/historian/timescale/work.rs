@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use crate::historian::replaced::Replaced;
-use crate::historian::{ArchiveFile, Historian, Selection, Telemetry};
+use crate::historian::{ArchiveFile, Historian, Pin, Selection, Telemetry};
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -31,6 +31,8 @@ pub(super) enum Work {
 /// A file, and where the place is when it and those before it are written.
 pub(super) struct Step {
     pub file: ArchiveFile,
+    /// Keeps it where it is.
+    pub _pin: Pin,
     pub reaches: Epoch,
 }
 
@@ -57,7 +59,7 @@ impl Work {
         let files: Vec<ArchiveFile> = missing.cloned().collect();
         if !files.is_empty() {
             let hot = first_hot.map_or(closed.0, |first| first.0 - 1);
-            return Self::Files(steps(place, files, hot));
+            return Self::Files(steps(place, files, &telemetry.pin(), hot));
         }
         let mut points = 0;
         let Some(last) = telemetry.chunks.iter().find(|chunk| {
@@ -76,12 +78,12 @@ impl Work {
 }
 
 /// The place moves behind a file as far as no file behind it has older points.
-fn steps(place: Epoch, files: Vec<ArchiveFile>, end: u64) -> Vec<Step> {
+fn steps(place: Epoch, files: Vec<ArchiveFile>, pin: &Pin, end: u64) -> Vec<Step> {
     let mut reaches = end;
     let mut steps: Vec<Step> = Vec::with_capacity(files.len());
     for file in files.into_iter().rev() {
         let first = file.min_epoch;
-        steps.push(Step { file, reaches: Epoch(reaches.max(place.0)) });
+        steps.push(Step { file, _pin: pin.clone(), reaches: Epoch(reaches.max(place.0)) });
         reaches = reaches.min(first.saturating_sub(1));
     }
     steps.reverse();
@@ -125,7 +127,7 @@ mod tests {
             min_epoch: *min_epoch,
             max_epoch: *max_epoch,
         };
-        let steps = steps(Epoch(place), files.iter().map(file).collect(), end);
+        let steps = steps(Epoch(place), files.iter().map(file).collect(), &Pin::default(), end);
         let found: Vec<u64> = steps.iter().map(|step| step.reaches.0).collect();
         assert_eq!(found, expected, "{files:?}");
     }

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use millstream::app::{Runtime, Settings};
 use millstream::ingest::commit::{CommitError, Submission};
 use millstream::ingest::format::json;
-use millstream::ingest::route::{Router, UnknownDevices};
+use millstream::ingest::route::Router;
 use millstream::model::Timestamp;
 use millstream::views::InMemory;
 use serde_json::Value;
@@ -105,15 +105,11 @@ impl Plant {
         let checkpoints = self.random.one_in(2).then_some(Duration::from_secs(3_600));
         let windows = [2, 3, 60][self.random.below(3) as usize];
         let settings = Settings {
-            data: self.data(),
             workers,
-            unknown_devices: UnknownDevices::Provision,
-            live: false,
-            database: None,
             checkpoint_every: checkpoints,
-            cluster: None,
-            memory: 16 << 30,
             in_memory: InMemory { windows, rows: 0 },
+            merge_files: [0, 2, 3][self.random.below(3) as usize],
+            ..Settings::new(self.data())
         };
         // A program that another test starts has this process's locks until it is the program.
         let mut opened = Runtime::open(&settings);
