@@ -20,6 +20,7 @@ mod disk_full;
 mod memory;
 mod conservation;
 mod edits;
+mod engines;
 mod pages;
 mod windows;
 mod as_of;

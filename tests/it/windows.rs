@@ -1,6 +1,7 @@
 //! Old windows of roll-ups leave memory, and nobody notices: not SQL, not a correction, not a restart.
 
 use crate::fold::{Events, Fold};
+use crate::processes::Processes;
 use crate::support::*;
 use serde_json::{Value, json};
 
@@ -119,4 +120,44 @@ async fn old_windows_leave_memory_and_come_back_when_they_change() {
     server = plant.serve();
     check(&server).await;
     assert_eq!(fifth(&server).await, revised);
+}
+
+#[tokio::test]
+async fn old_windows_leave_the_memory_of_every_process() {
+    let mut processes = Processes::new(2, "1s");
+    processes.start_all();
+    processes.whole().await;
+    for minutes in (0..MINUTES).collect::<Vec<i64>>().chunks(20) {
+        for (number, server) in processes.all().enumerate() {
+            let pumps = (1..=PUMPS).filter(|pump| *pump as usize % 2 == number);
+            let of_pump = |pump| minutes.iter().map(move |minute| message(pump, *minute, 45.0));
+            server.ingest(json!(pumps.flat_map(of_pump).collect::<Vec<Value>>())).await;
+        }
+    }
+    let left = async |processes: &Processes| {
+        for server in processes.all() {
+            eventually("old windows leave memory", async || {
+                (in_memory(server).await < PUMPS * MINUTES / 4).then_some(())
+            })
+            .await;
+            check(server).await;
+        }
+    };
+    left(&processes).await;
+    // What one process hears changes the rows of all.
+    let revised = json!({"mean": 47.0, "status": "revised", "revision": 1});
+    processes.all().next().unwrap().ingest(message(1, 5, 47.0)).await;
+    for server in processes.all() {
+        eventually("the window is revised", async || {
+            (fifth(server).await == revised).then_some(())
+        })
+        .await;
+    }
+    processes.kill(0);
+    processes.start(0);
+    processes.whole().await;
+    left(&processes).await;
+    for server in processes.all() {
+        assert_eq!(fifth(server).await, revised);
+    }
 }

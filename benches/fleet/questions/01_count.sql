@@ -1,0 +1,2 @@
+-- How many points are there?
+SELECT count(*) AS points FROM telemetry
