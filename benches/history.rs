@@ -47,10 +47,16 @@ fn main() {
     let runtime = Runtime::open(&Settings::new(directory.path())).unwrap();
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/fleet");
     assert!(publish_folder(&runtime, directory.path(), &catalog).unwrap().is_empty());
+    let devices: Vec<_> = {
+        let catalog = runtime.catalog.read().unwrap();
+        (0..trucks).flat_map(|truck| catalog.provision(&key(truck)).unwrap()).collect()
+    };
+    runtime.publish(devices).unwrap();
     let begun = Instant::now();
     drive(&runtime, trucks, hours * 360);
     let files = archive(&runtime, directory.path());
     let points = trucks * hours * 360 * METRICS.len();
+    assert!(!files.is_empty());
     println!(
         "{points} points of {trucks} trucks in {} files after {:.1} s",
         files.len(),
@@ -122,7 +128,7 @@ fn drive(runtime: &Runtime, trucks: usize, ticks: usize) {
                 ]
             })
             .collect();
-        let keys = rows.iter().map(|(_, truck)| format!("{}-{truck:04}", FLEETS[truck % 4]));
+        let keys = rows.iter().map(|(_, truck)| key(*truck));
         let times = rows.iter().map(|(tick, _)| START + *tick as i64 * 10_000_000);
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(keys)),
@@ -138,8 +144,12 @@ fn drive(runtime: &Runtime, trucks: usize, ticks: usize) {
         let batch = Batch::try_new(RecordBatch::try_new(schema, arrays).unwrap()).unwrap();
         let messages = batch.len() as u32;
         let submission = Submission { batches: vec![batch], messages, ..Submission::default() };
-        runtime.committer.enqueue_blocking(submission).unwrap();
+        runtime.committer.submit_blocking(submission).unwrap();
     }
+}
+
+fn key(truck: usize) -> String {
+    format!("{}-{truck:04}", FLEETS[truck % 4])
 }
 
 /// All points in files, whose paths it gives.
@@ -177,7 +187,7 @@ fn duckdb(
     questions: &[(String, String, Option<String>)],
 ) -> Vec<(Vec<f64>, Vec<Vec<String>>)> {
     let python = std::env::var("MILLSTREAM_PYTHON").unwrap_or_else(|_| "python3".into());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/support/duckdb.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/support/ask_duckdb.py");
     let mut child = Command::new(python)
         .arg(script)
         .stdin(Stdio::piped())

@@ -5,4 +5,4 @@ FROM telemetry WHERE metric IN ('latitude', 'longitude') GROUP BY asset ORDER BY
 -- live
 SELECT asset, max(value) FILTER (WHERE metric = 'latitude') AS latitude,
   max(value) FILTER (WHERE metric = 'longitude') AS longitude
-FROM asset_latest WHERE metric IN ('latitude', 'longitude') GROUP BY asset ORDER BY asset
+FROM asset_metrics WHERE metric IN ('latitude', 'longitude') GROUP BY asset ORDER BY asset

@@ -8,5 +8,5 @@ WHERE load / capacity > 0.9 ORDER BY asset
 SELECT asset, load / capacity AS part FROM (SELECT asset,
     max(value) FILTER (WHERE metric = 'load') AS load,
     max(value) FILTER (WHERE metric = 'load_capacity') AS capacity
-  FROM asset_latest WHERE metric IN ('load', 'load_capacity') GROUP BY asset) AS newest
+  FROM asset_metrics WHERE metric IN ('load', 'load_capacity') GROUP BY asset) AS newest
 WHERE load / capacity > 0.9 ORDER BY asset
