@@ -11,8 +11,8 @@ use crate::model::{Kind, NewDocument, Timestamp};
 use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
 use crate::serve::{
     BodyRoom, Conservation, Correction, Deletion, DocumentForm, DocumentProblem, DoorError, Doors,
-    EditAnswer, ErrorKind, Health, HealthStatus, IngestAnswer, JsonForm, ListedParameter,
-    ListedQuery, Report, Rows, StoredDocument, ViewReport,
+    EditAnswer, ErrorKind, Health, HealthStatus, History, IngestAnswer, JsonForm, ListedParameter,
+    ListedQuery, Owner, Report, Rows, StoredDocument, ViewReport,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -44,6 +44,16 @@ impl RuntimeDoors {
 
     pub(super) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// The query of this name.
+    pub(super) fn named(&self, name: &str) -> Result<NamedQuery, DoorError> {
+        self.queries.get(name).ok_or_else(|| {
+            let list = self.queries.list();
+            let known: Vec<&str> = list.iter().map(|query| query.name.as_str()).collect();
+            DoorError::new(ErrorKind::NotFound, format!("there is no query '{name}'"))
+                .hint(format!("queries: {}", known.join(", ")))
+        })
     }
 
     fn stored(&self, kind: Kind, key: &str) -> Result<StoredDocument, DoorError> {
@@ -95,14 +105,22 @@ impl Doors for RuntimeDoors {
     }
 
     async fn query(&self, name: &str, given: Vec<(String, String)>) -> Result<Rows, DoorError> {
-        let query = self.queries.get(name).ok_or_else(|| {
-            let list = self.queries.list();
-            let known: Vec<&str> = list.iter().map(|query| query.name.as_str()).collect();
-            DoorError::new(ErrorKind::NotFound, format!("there is no query '{name}'"))
-                .hint(format!("queries: {}", known.join(", ")))
-        })?;
+        let query = self.named(name)?;
         let now = Timestamp(self.runtime.clock.now_micros());
         Ok(rows(self.runtime.query.named(&query, &given, now).await.map_err(asked)?))
+    }
+
+    async fn retrieve(
+        &self,
+        owner: Owner,
+        key: &str,
+        given: Vec<(String, String)>,
+    ) -> Result<History, DoorError> {
+        self.history(owner, key, &given).await
+    }
+
+    async fn range(&self, given: Vec<(String, String)>) -> Result<History, DoorError> {
+        self.side_by_side(&given).await
     }
 
     async fn put_document(
@@ -239,7 +257,7 @@ pub fn wire(report: &query::Report) -> Report {
     }
 }
 
-fn rows(answer: query::Answer) -> Rows {
+pub(super) fn rows(answer: query::Answer) -> Rows {
     let schema = answer.schema();
     Rows { schema, batches: answer.into_stream().map(|batch| batch.map_err(asked)).boxed() }
 }

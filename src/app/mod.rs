@@ -23,6 +23,7 @@ mod watch;
 mod windows;
 mod folder;
 mod queries;
+mod retrieval;
 pub mod examples;
 
 pub use checkpoint::Hold;

@@ -361,12 +361,16 @@ pub enum Format {
     Table,
     /// An array of objects.
     Json,
+    /// One object a line.
+    Ndjson,
     /// With a header line.
     Csv,
     /// Arrow IPC stream.
     Arrow,
     /// Parquet.
     Parquet,
+    /// A workbook for Excel.
+    Xlsx,
 }
 
 /// Options of `verify`.

@@ -182,9 +182,7 @@ fn ask_server(url: &str, question: &Question, format: Format) -> anyhow::Result<
         Format::Csv => "text/csv",
         // The other forms are made here, from what keeps all types, so that they are the same
         // without a server.
-        Format::Table | Format::Json | Format::Arrow | Format::Parquet => {
-            "application/vnd.apache.arrow.stream"
-        }
+        _ => "application/vnd.apache.arrow.stream",
     };
     let body = match question {
         Question::Sql(text) => {
@@ -272,9 +270,11 @@ impl From<Format> for Form {
         match format {
             Format::Table => Self::Table,
             Format::Json => Self::Json,
+            Format::Ndjson => Self::JsonLines,
             Format::Csv => Self::Csv,
             Format::Arrow => Self::Arrow,
             Format::Parquet => Self::Parquet,
+            Format::Xlsx => Self::Xlsx,
         }
     }
 }

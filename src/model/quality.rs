@@ -17,12 +17,23 @@ impl Quality {
     pub const UNCERTAIN: Self = Self(0x4000_0000);
     /// The value lies outside the range that the metric's definition gives.
     pub const OUT_OF_RANGE: Self = Self(0x4094_0000);
+    /// Made of fewer good values than wanted.
+    pub const SUB_NORMAL: Self = Self(0x40A4_0000);
     /// Not to be used, for no reason given.
     pub const BAD: Self = Self(0x8000_0000);
+    /// There is no value.
+    pub const NO_DATA: Self = Self(0x809B_0000);
+    /// There is no value before, or behind, the times that were asked for.
+    pub const BOUND_NOT_FOUND: Self = Self(0x80D7_0000);
 
     /// Whether the value must not enter any computation.
     pub fn is_bad(self) -> bool {
         self.0 >> 30 >= 2
+    }
+
+    /// Whether the value is to be trusted.
+    pub fn is_good(self) -> bool {
+        self.0 >> 30 == 0
     }
 
     /// The worse of two qualities; the greater code wins inside a class.

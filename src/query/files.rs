@@ -20,6 +20,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::{PruningPredicateBuilder, PruningStatistics};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use parquet::arrow::async_reader::AsyncFileReader;
 use std::collections::HashSet;
@@ -102,6 +103,14 @@ impl Part for Files {
                 _pin: self.pin.clone(),
             }));
         let files = self.wanted(state, filters)?;
+        if files.is_empty() {
+            // A scan of no files has no partitions, and what sorts wants one.
+            let schema = match projection {
+                Some(columns) => Arc::new(self.schema.project(columns)?),
+                None => Arc::clone(&self.schema),
+            };
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
         let files = files.into_iter().map(|file| PartitionedFile::new(&file.path, file.bytes));
         let groups =
             FileGroup::new(files.collect()).split_files(state.config().target_partitions().max(1));

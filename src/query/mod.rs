@@ -24,6 +24,7 @@ mod session;
 mod tables;
 mod answer;
 mod named;
+mod retrieval;
 mod front;
 mod postgres;
 mod render;
@@ -43,7 +44,10 @@ pub use named::{
     read as read_named, read_folder,
 };
 pub use postgres::{Command, Described, Question, Statement, Values};
-pub use render::{Form, Renderer, render};
+pub use render::{CELLS_MAX, Form, Renderer, SHEET_ROWS, render};
+pub use retrieval::{
+    Boundary, INTERVALS_MAX, METRICS_MAX, Mode, Range, Retrieval, SERIES_MAX, Source,
+};
 pub use source::{
     Archived, Contents, NoSystemTables, SystemTables, TypeShape, ViewRows, ViewSource, WideColumn,
 };

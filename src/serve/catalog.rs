@@ -42,10 +42,10 @@ pub(super) struct Place {
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     Path(kind): Path<String>,
-    headers: HeaderMap,
+    format: Format,
 ) -> Result<Response, DoorError> {
     let view = View::Catalog(parse_kind(&kind)?);
-    rows(&state, view, Filter::default(), usize::MAX, Format::accepted(&headers)?).await
+    rows(&state, view, Filter::default(), usize::MAX, format).await
 }
 
 /// The current version of a document.

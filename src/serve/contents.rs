@@ -8,7 +8,6 @@ use super::wire::WireFilter;
 use crate::views::{Filter, View, ViewInfo};
 use axum::Json;
 use axum::extract::{self, Path, Query};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -66,6 +65,9 @@ pub(super) struct Wanted {
     metric: Option<String>,
     /// At most so many rows.
     limit: Option<usize>,
+    /// `json`, `csv`, `arrow`, `ndjson`, `parquet` or `xlsx`; else what `Accept` says.
+    #[serde(rename = "format")]
+    _format: Option<String>,
 }
 
 /// Lists the views.
@@ -105,9 +107,8 @@ pub(super) async fn read(
     extract::State(state): extract::State<State>,
     Path(name): Path<String>,
     Query(wanted): Query<Wanted>,
-    headers: HeaderMap,
+    format: Format,
 ) -> Result<Response, DoorError> {
-    let format = Format::accepted(&headers)?;
     let view = View::parse(&name)?;
     let limit = wanted.limit.unwrap_or(usize::MAX);
     let filter = Filter::from(WireFilter {

@@ -44,6 +44,18 @@ pub trait Doors: Send + Sync + 'static {
     /// Runs a named query with these values for its parameters, else like [`Doors::sql`].
     async fn query(&self, name: &str, given: Vec<(String, String)>) -> Result<Rows, DoorError>;
 
+    /// History of an asset, or of what a device has sent, by the parameters of an address, else
+    /// like [`Doors::sql`].
+    async fn retrieve(
+        &self,
+        owner: Owner,
+        key: &str,
+        given: Vec<(String, String)>,
+    ) -> Result<History, DoorError>;
+
+    /// What was measured in a range of event time, side by side, else like [`Doors::retrieve`].
+    async fn range(&self, given: Vec<(String, String)>) -> Result<History, DoorError>;
+
     /// Publishes a document under a key; returns when it has taken effect.
     async fn put_document(
         &self,
@@ -130,6 +142,23 @@ pub struct Rows {
     pub schema: SchemaRef,
     /// The rows; ends after the first error.
     pub batches: BoxStream<'static, Result<RecordBatch, DoorError>>,
+}
+
+/// Whose history is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// An asset's.
+    Asset,
+    /// That of a device.
+    Device,
+}
+
+/// History, and what was understood of the question.
+pub struct History {
+    /// Members to stand before the columns of a JSON answer.
+    pub about: serde_json::Map<String, serde_json::Value>,
+    /// The rows.
+    pub rows: Rows,
 }
 
 /// A named query.

@@ -1,19 +1,22 @@
-//! Rows on the wire: JSON, CSV and Arrow, chosen by the client.
+//! Rows on the wire in the form that the client chooses: JSON, CSV and Arrow are written while they
+//! are sent, other forms by [`super::rendered`].
 
 use super::doors::{DoorError, ErrorKind};
+use super::encoder::Encoder;
 use super::limits::{PART_BYTES, ROWS_PER_PART};
+use super::rendered::rendered;
+use crate::query::Form;
 use arrow::array::RecordBatch;
-use arrow::csv;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{JsonArray, WriterBuilder};
 use axum::body::Body;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use std::sync::Arc;
 
 /// The media type of Arrow IPC streams.
 pub(super) const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
@@ -27,9 +30,67 @@ pub(super) enum Format {
     Csv,
     /// An Arrow IPC stream.
     Arrow,
+    /// One row object a line.
+    Lines,
+    /// A Parquet file.
+    Parquet,
+    /// A workbook for Excel.
+    Xlsx,
+}
+
+/// The parameter of an address that names a form.
+const FORMAT: &str = "format";
+
+/// The form that a request wants: `format` in its address says it, else its `Accept`.
+impl<S: Sync> FromRequestParts<S> for Format {
+    type Rejection = DoorError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, DoorError> {
+        let given = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).ok();
+        let mut names = given.iter().flat_map(|given| &given.0).filter(|(name, _)| name == FORMAT);
+        match (names.next(), names.next()) {
+            (None, _) => Self::accepted(&parts.headers),
+            (Some((_, name)), None) => Self::named(name),
+            (Some(_), Some(_)) => {
+                Err(DoorError::new(ErrorKind::Malformed, "parameter 'format' is given twice"))
+            }
+        }
+    }
+}
+
+/// The parameters of an address but that which names the form.
+pub(super) fn parameters(mut given: Vec<(String, String)>) -> Vec<(String, String)> {
+    given.retain(|(name, _)| name != FORMAT);
+    given
 }
 
 impl Format {
+    const ALL: [Self; 6] =
+        [Self::Json, Self::Csv, Self::Arrow, Self::Lines, Self::Parquet, Self::Xlsx];
+
+    /// The form of this name: `json`, `csv`, `arrow`, `ndjson`, `parquet` or `xlsx`.
+    fn named(name: &str) -> Result<Self, DoorError> {
+        let form = name.parse::<Form>().ok();
+        let found = Self::ALL.into_iter().find(|format| Some(format.form()) == form);
+        found.ok_or_else(|| {
+            let known = Self::ALL.map(|format| format.form().name()).join(", ");
+            DoorError::new(ErrorKind::Malformed, format!("'{name}' is no format"))
+                .hint(format!("formats: {known}"))
+        })
+    }
+
+    /// The form as the room of queries knows it.
+    pub fn form(self) -> Form {
+        match self {
+            Self::Json => Form::Json,
+            Self::Csv => Form::Csv,
+            Self::Arrow => Form::Arrow,
+            Self::Lines => Form::JsonLines,
+            Self::Parquet => Form::Parquet,
+            Self::Xlsx => Form::Xlsx,
+        }
+    }
+
     /// The first form, in the client's order of preference, that can be given.
     pub fn accepted(headers: &HeaderMap) -> Result<Self, DoorError> {
         let mut wanted: Vec<(f32, &str)> = Vec::new();
@@ -48,26 +109,24 @@ impl Format {
         // The sort is stable: equal preferences stay in the client's order.
         wanted.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (quality, name) in wanted {
-            let format = match name.to_ascii_lowercase().as_str() {
-                "application/json" | "application/*" | "*/*" => Self::Json,
-                "text/csv" | "text/*" => Self::Csv,
-                ARROW_STREAM => Self::Arrow,
-                _ => continue,
+            let name = name.to_ascii_lowercase();
+            let format = match name.as_str() {
+                "application/*" | "*/*" => Some(Self::Json),
+                "text/*" => Some(Self::Csv),
+                name => Self::ALL.into_iter().find(|format| format.media_type() == name),
             };
-            if quality > 0.0 {
+            if let Some(format) = format.filter(|_| quality > 0.0) {
                 return Ok(format);
             }
         }
+        let known = Self::ALL.map(Self::media_type).join(", ");
         Err(DoorError::new(ErrorKind::NotAcceptable, "no form that you accept can be given")
-            .hint(format!("accept application/json, text/csv or {ARROW_STREAM}")))
+            .hint(format!("accept one of {known}")))
     }
 
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Csv => "text/csv; charset=utf-8",
-            Self::Arrow => ARROW_STREAM,
-        }
+    /// The media type without parameters.
+    fn media_type(self) -> &'static str {
+        self.form().media_type().split(';').next().unwrap_or_default()
     }
 }
 
@@ -125,11 +184,15 @@ pub(super) async fn respond(
     head: String,
     batches: Batches,
 ) -> Result<Response, DoorError> {
+    if matches!(format, Format::Lines | Format::Parquet | Format::Xlsx) {
+        return rendered(format.form(), schema, batches).await;
+    }
     // Asked again behind its end when there are no rows at all.
     let mut batches = batches.fuse();
     let mut first =
         batches.next().await.transpose()?.map(|batch| slices(&batch)).unwrap_or_default();
-    let mut encoder = Encoder::new(format, &schema, &head).map_err(|error| encode(&error))?;
+    let mut encoder =
+        Encoder::new(format.form(), &schema, &head).map_err(|error| encode(&error))?;
     let mut begin = encoder.take();
     if !first.is_empty() {
         // A type that the form cannot say shows now, not after the head is sent.
@@ -162,7 +225,7 @@ pub(super) async fn respond(
             },
         ),
     );
-    let headers = [(header::CONTENT_TYPE, format.content_type())];
+    let headers = [(header::CONTENT_TYPE, format.form().media_type())];
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
@@ -174,72 +237,7 @@ pub(super) fn slices(batch: &RecordBatch) -> Vec<RecordBatch> {
         .collect()
 }
 
-fn encode(error: &ArrowError) -> DoorError {
+pub(super) fn encode(error: &dyn std::fmt::Display) -> DoorError {
     DoorError::new(ErrorKind::Invalid, format!("the rows cannot be encoded: {error}"))
         .hint("cast the columns to other types, or accept another form")
-}
-
-/// Writes rows piece by piece.
-enum Encoder {
-    Json { waiting: Vec<u8>, any: bool },
-    Csv { waiting: Vec<u8>, header: bool, schema: SchemaRef },
-    Arrow(Box<StreamWriter<Vec<u8>>>),
-}
-
-impl Encoder {
-    fn new(format: Format, schema: &Schema, head: &str) -> Result<Self, ArrowError> {
-        Ok(match format {
-            Format::Json => {
-                Self::Json { waiting: format!("{{{head}\"rows\":[").into_bytes(), any: false }
-            }
-            Format::Csv => {
-                Self::Csv { waiting: Vec::new(), header: true, schema: Arc::new(schema.clone()) }
-            }
-            Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
-        })
-    }
-
-    fn rows(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-        match self {
-            Self::Json { waiting, any } => {
-                let text = json_array(rows)?;
-                // Without the brackets of the array.
-                let inner = &text[1..text.len() - 1];
-                if !inner.is_empty() {
-                    if *any {
-                        waiting.push(b',');
-                    }
-                    *any = true;
-                    waiting.extend_from_slice(inner.as_bytes());
-                }
-            }
-            Self::Csv { waiting, header, .. } => {
-                let mut writer = csv::WriterBuilder::new().with_header(*header).build(waiting);
-                writer.write(rows)?;
-                *header = false;
-            }
-            Self::Arrow(writer) => writer.write(rows)?,
-        }
-        Ok(self.take())
-    }
-
-    fn finish(&mut self) -> Result<Vec<u8>, ArrowError> {
-        match self {
-            Self::Json { waiting, .. } => waiting.extend_from_slice(b"]}\n"),
-            Self::Csv { header: false, .. } => {}
-            Self::Csv { schema, .. } => {
-                let none = RecordBatch::new_empty(Arc::clone(schema));
-                return self.rows(&none);
-            }
-            Self::Arrow(writer) => writer.finish()?,
-        }
-        Ok(self.take())
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        match self {
-            Self::Json { waiting, .. } | Self::Csv { waiting, .. } => std::mem::take(waiting),
-            Self::Arrow(writer) => std::mem::take(writer.get_mut()),
-        }
-    }
 }

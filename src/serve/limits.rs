@@ -41,6 +41,12 @@ pub const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 pub const ROWS_PER_PART: usize = 512;
 /// Rows of one message are split into several beyond this size.
 pub const PART_BYTES: usize = 192 << 10;
+/// Bytes of a Parquet file, a workbook or lines of JSON that are sent in one go.
+pub const WRITE_BYTES: usize = 64 << 10;
+/// So many of those may wait for a slow reader. Beyond, the writing waits.
+pub const PARTS_WAITING: usize = 4;
+/// A client that reads none of those for so long is cut off.
+pub const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Connections of PostgreSQL clients. Beyond: SQLSTATE 53300.
 pub const POSTGRES_CONNECTIONS: usize = 100;
 /// Connections beyond them that are told so at the same time. Beyond: closed without a word.

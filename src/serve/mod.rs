@@ -11,6 +11,8 @@ mod problem;
 mod limits;
 mod series;
 mod formats;
+mod encoder;
+mod rendered;
 mod middleware;
 mod body;
 mod telemetry;
@@ -21,6 +23,7 @@ mod socket;
 mod wire;
 mod sql;
 mod queries;
+mod retrieval;
 mod hosts;
 mod catalog;
 mod system;
@@ -30,8 +33,8 @@ mod tests;
 
 pub use doors::{
     BodyRoom, Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health,
-    HealthStatus, IngestAnswer, JsonForm, ListedParameter, ListedQuery, Rejected, Report, Rows,
-    StoredDocument, ViewReport,
+    HealthStatus, History, IngestAnswer, JsonForm, ListedParameter, ListedQuery, Owner, Rejected,
+    Report, Rows, StoredDocument, ViewReport,
 };
 pub use edits::{CorrectedPoint, Correction, Deletion, EditAnswer};
 pub use hosts::Hosts;

@@ -1,13 +1,12 @@
 //! `GET /api/v1/queries` and `GET /api/v1/queries/{name}`: SQL with a name and parameters.
 
 use super::doors::{DoorError, ListedQuery};
-use super::formats::Format;
+use super::formats::{Format, parameters};
 use super::problem::Problem;
 use super::server::State;
 use super::sql::columns_and_rows;
 use axum::Json;
 use axum::extract::{self, Path, Query};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -38,9 +37,12 @@ pub(super) async fn list(extract::State(state): extract::State<State>) -> Json<Q
     get,
     path = "/api/v1/queries/{name}",
     tag = "sql",
-    params(("name" = String, Path, description = "The query's name")),
+    params(
+        ("name" = String, Path, description = "The query's name"),
+        ("format" = Option<String>, Query, description = "json, csv, arrow, ndjson, parquet or xlsx; else what Accept says"),
+    ),
     responses(
-        (status = 200, description = "`{query, columns, rows}`; or CSV or Arrow by Accept", content(
+        (status = 200, description = "`{query, columns, rows}`; or another form by `format` or Accept", content(
             (serde_json::Value = "application/json"),
             (String = "text/csv"),
             (Vec<u8> = "application/vnd.apache.arrow.stream"),
@@ -55,10 +57,9 @@ pub(super) async fn run(
     extract::State(state): extract::State<State>,
     Path(name): Path<String>,
     Query(given): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
+    format: Format,
 ) -> Result<Response, DoorError> {
-    let format = Format::accepted(&headers)?;
-    let rows = state.doors.query(&name, given).await?;
+    let rows = state.doors.query(&name, parameters(given)).await?;
     let head = format!("\"query\":{},", serde_json::Value::from(name));
     columns_and_rows(format, &head, rows).await
 }

@@ -4,7 +4,9 @@ use super::doors::Doors;
 use super::hosts::Hosts;
 use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
 use super::middleware::{around, explain};
-use super::{catalog, changes, contents, edits, queries, socket, sql, system, telemetry};
+use super::{
+    catalog, changes, contents, edits, queries, retrieval, socket, sql, system, telemetry,
+};
 use crate::base::shutdown::Shutdown;
 use crate::views::Views;
 use axum::extract::Request;
@@ -94,6 +96,9 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(sql::sql))
         .routes(routes!(queries::list))
         .routes(routes!(queries::run))
+        .routes(routes!(retrieval::of_device))
+        .routes(routes!(retrieval::of_asset))
+        .routes(routes!(retrieval::range))
         .routes(routes!(catalog::list))
         .routes(routes!(catalog::get, catalog::put, catalog::delete))
         .routes(routes!(system::health))

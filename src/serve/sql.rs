@@ -44,10 +44,10 @@ pub(super) struct SqlQuery {
 )]
 pub(super) async fn sql(
     extract::State(state): extract::State<State>,
+    format: Format,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, DoorError> {
-    let format = Format::accepted(&headers)?;
     let text = read_text(body, "query", SQL_BYTES).await?;
     let text = match media_type(&headers).as_str() {
         "application/json" => {

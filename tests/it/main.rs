@@ -35,6 +35,8 @@ mod recordings;
 mod replay;
 mod cli;
 mod queries;
+mod retrieval;
+mod formats;
 mod postgres;
 mod schemas;
 mod browser;

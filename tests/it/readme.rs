@@ -479,6 +479,7 @@ fn readme_limits_are_those_of_the_program() {
         ),
         format!("| spilled to disk by all queries | {} GiB |", sql.spill_bytes >> 30),
         format!("| queries at the same time; others wait | {} |", sql.concurrent),
+        format!("most {} intervals of a metric", thousands(query::INTERVALS_MAX)),
         format!("at most {} MiB,", serve::BODY_BYTES_ENCODED >> 20),
         format!("{} MiB after\ndecompression", serve::BODY_BYTES_DECODED >> 20),
         format!("up to {} views over one WebSocket", serve::SOCKET_SUBSCRIPTIONS),

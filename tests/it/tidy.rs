@@ -29,6 +29,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("utoipa", &["serve"]),
     ("rumqttc", &["ingest"]),
     ("parquet", &["historian", "ingest", "query", "cli"]),
+    ("rust_xlsxwriter", &["query"]),
     ("object_store", &["historian", "query"]),
     ("tokio_postgres", &["historian"]),
     ("tokio_postgres_rustls", &["historian"]),

@@ -17,7 +17,7 @@ const WIDTH_MAX: i64 = 10_000 * 366 * DAY;
 
 /// The width of buckets, as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Width {
+pub(in crate::query) struct Width {
     months: i64,
     days: i64,
     micros: i64,
@@ -58,7 +58,7 @@ enum Step {
 
 /// Buckets of one width: the first begins at the origin, and they go on in both directions.
 #[derive(Clone, Debug)]
-pub(super) struct Buckets {
+pub(in crate::query) struct Buckets {
     step: Step,
     /// Whether they begin at dates: a day on which clocks change is one bucket all the same.
     dates: bool,

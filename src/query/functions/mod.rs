@@ -25,7 +25,9 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use std::sync::Arc;
 
+pub(super) use buckets::{Buckets, Width};
 pub(super) use gapfill::Planner;
+pub(super) use zone::Zone;
 
 /// Makes the functions known to a session, whose plans [`Planner`] must make.
 pub(super) fn register(context: &SessionContext) {

@@ -9,7 +9,7 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 /// A time zone with the offset that was asked for last. Local times are counted in microseconds
 /// since 1970-01-01T00:00 on the clock of the zone.
 #[derive(Clone, Debug)]
-pub(super) struct Zone {
+pub(in crate::query) struct Zone {
     zone: TimeZone,
     /// Where the offset holds: from the first to before the second.
     holds: (i64, i64),

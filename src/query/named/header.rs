@@ -112,6 +112,10 @@ impl Reader<'_> {
                 Some(Ok(new)) if query.parameters.iter().any(|known| known.name == new.name) => {
                     self.problem(format!("parameter '{}' is there twice", new.name), "drop one");
                 }
+                Some(Ok(new)) if new.name == "format" => {
+                    let hint = "take another name: in an address it names the form of the answer";
+                    self.problem("'format' is no name of a parameter", hint);
+                }
                 Some(Ok(new)) => query.parameters.push(new),
                 Some(Err(kind)) => {
                     let types = ParameterType::ALL.map(ParameterType::name).join(", ");

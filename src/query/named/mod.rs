@@ -33,3 +33,4 @@ pub use library::{Library, read_folder};
 pub use parameter::ParameterType;
 
 pub(super) use bind::{Values, plan};
+pub(super) use parameter::time;

@@ -53,7 +53,7 @@ impl ParameterType {
             Self::Bool => "true or false",
             Self::Timestamp => {
                 "a time: RFC 3339 (2025-03-01T12:00:00Z), a date, a number since 1970, now, or \
-                 relative to now (-1h, -P7D)"
+                 relative to now (now-1h, -P7D, or PT6H for as long ago)"
             }
             Self::Duration => "a duration: ISO 8601 (PT5M) or as people write it (5m, 1h 30m)",
         }
@@ -114,8 +114,9 @@ fn span(span: Option<IntervalMonthDayNano>) -> ScalarValue {
     ScalarValue::IntervalMonthDayNano(span)
 }
 
-/// An instant as text or number, a date or time of day in UTC, or relative to now.
-fn time(text: &str, now: Timestamp) -> Option<Timestamp> {
+/// An instant as text or number, a date or time of day in UTC, or relative to now. An ISO 8601
+/// duration alone is as long ago.
+pub(in crate::query) fn time(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(time) = Timestamp::parse(text) {
         return Some(time);
     }
@@ -130,6 +131,7 @@ fn time(text: &str, now: Timestamp) -> Option<Timestamp> {
     let (sign, span) = match offset.split_at_checked(1)? {
         ("-", span) => (-1, span),
         ("+", span) => (1, span),
+        ("P", _) if offset == text => (-1, offset),
         _ => return None,
     };
     let span: Duration = span.trim().parse().ok()?;

@@ -70,6 +70,7 @@ fn faults_are_told_with_their_place() {
     for (text, expected) in [
         ("select 1", "q.sql:1:1: the query has no title"),
         ("-- t\n-- param a\nselect 1", "q.sql:2:1: 'param a' declares no parameter"),
+        ("-- t\n-- param format string\nselect 1", "q.sql:2:1: 'format' is no name of a param"),
         ("-- t\n-- param a text\nselect $a", "q.sql:2:1: 'text' is no type; types: string, double"),
         ("-- t\n-- param A string\nselect 1", "q.sql:2:1: 'param A string' declares no parameter"),
         (
@@ -121,6 +122,7 @@ fn values_are_read_by_type() {
         ("now-PT90S", "2023-11-14T22:11:50Z"),
         ("now + 1m", "2023-11-14T22:14:20Z"),
         ("-7d", "2023-11-07T22:13:20Z"),
+        ("PT6H", "2023-11-14T16:13:20Z"),
     ] {
         assert_eq!(time(text), at(expected), "{text}");
     }

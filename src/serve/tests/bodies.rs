@@ -159,9 +159,12 @@ async fn the_api_describes_itself() {
             "get /",
             "get /api/v1/catalog/{kind}",
             "get /api/v1/catalog/{kind}/{key}",
+            "get /api/v1/metrics/range",
             "get /api/v1/queries",
             "get /api/v1/queries/{name}",
             "get /api/v1/subscribe",
+            "get /api/v1/telemetry/asset/{id}",
+            "get /api/v1/telemetry/device/{id}",
             "get /api/v1/views",
             "get /api/v1/views/{name}",
             "get /api/v1/views/{name}/changes",
@@ -175,7 +178,7 @@ async fn the_api_describes_itself() {
             "put /api/v1/catalog/{kind}/{key}",
         ]
     );
-    assert_eq!(crate::serve::openapi().paths.paths.len(), 16);
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 19);
     assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
     let page = server.get("/", "*/*").await.text().await.unwrap();
     assert!(page.contains("page.js") && !page.contains("https://"));

@@ -1,4 +1,9 @@
-//! Answers as bytes: a table for people, JSON and CSV for programs, Arrow and Parquet for tools.
+//! Answers as bytes: a table for people, JSON and CSV for programs, Arrow and Parquet for tools, and
+//! workbooks for Excel.
+
+mod xlsx;
+
+pub use xlsx::{CELLS_MAX, SHEET_ROWS};
 
 use super::answer::Answer;
 use super::error::Error;
@@ -12,6 +17,10 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use std::io::Write;
 use std::str::FromStr;
+use xlsx::Xlsx;
+
+/// Rows of a group of a Parquet file, which is in memory until it is complete.
+const GROUP_ROWS: usize = 64 * 1024;
 
 /// The forms of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +37,35 @@ pub enum Form {
     Arrow,
     /// A Parquet file.
     Parquet,
+    /// A workbook; held back until the last row is there, in a temporary file.
+    Xlsx,
 }
 
 impl Form {
+    /// All forms.
+    pub const ALL: [Self; 7] = [
+        Self::Table,
+        Self::Json,
+        Self::JsonLines,
+        Self::Csv,
+        Self::Arrow,
+        Self::Parquet,
+        Self::Xlsx,
+    ];
+
+    /// The name, which is the ending of files too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "txt",
+            Self::Json => "json",
+            Self::JsonLines => "ndjson",
+            Self::Csv => "csv",
+            Self::Arrow => "arrow",
+            Self::Parquet => "parquet",
+            Self::Xlsx => "xlsx",
+        }
+    }
+
     /// The media type.
     pub fn media_type(self) -> &'static str {
         match self {
@@ -40,6 +75,7 @@ impl Form {
             Self::Csv => "text/csv; charset=utf-8",
             Self::Arrow => "application/vnd.apache.arrow.stream",
             Self::Parquet => "application/vnd.apache.parquet",
+            Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         }
     }
 }
@@ -47,7 +83,7 @@ impl Form {
 impl FromStr for Form {
     type Err = String;
 
-    /// Reads `table`, `json`, `jsonl`, `csv`, `arrow` or `parquet`.
+    /// Reads `table`, `json`, `ndjson` (or `jsonl`), `csv`, `arrow`, `parquet` or `xlsx`.
     fn from_str(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
             "table" => Ok(Self::Table),
@@ -56,9 +92,10 @@ impl FromStr for Form {
             "csv" => Ok(Self::Csv),
             "arrow" => Ok(Self::Arrow),
             "parquet" => Ok(Self::Parquet),
-            other => {
-                Err(format!("'{other}' is no form: give table, json, jsonl, csv, arrow or parquet"))
-            }
+            "xlsx" => Ok(Self::Xlsx),
+            other => Err(format!(
+                "'{other}' is no form: give table, json, ndjson, csv, arrow, parquet or xlsx"
+            )),
         }
     }
 }
@@ -73,6 +110,7 @@ enum State<W: Write + Send> {
     Csv(arrow::csv::Writer<W>),
     Arrow(Box<StreamWriter<W>>),
     Parquet(Box<ArrowWriter<W>>),
+    Xlsx(Box<Xlsx<W>>),
 }
 
 impl<W: Write + Send> Renderer<W> {
@@ -95,10 +133,14 @@ impl<W: Write + Send> Renderer<W> {
             }
             Form::Parquet => {
                 let zstd = Compression::ZSTD(ZstdLevel::default());
-                let properties = WriterProperties::builder().set_compression(zstd).build();
+                let properties = WriterProperties::builder()
+                    .set_compression(zstd)
+                    .set_max_row_group_row_count(Some(GROUP_ROWS))
+                    .build();
                 let writer = ArrowWriter::try_new(out, schema, Some(properties));
                 State::Parquet(Box::new(writer.map_err(Error::failed)?))
             }
+            Form::Xlsx => State::Xlsx(Box::new(Xlsx::new(schema, out)?)),
         }))
     }
 
@@ -114,16 +156,7 @@ impl<W: Write + Send> Renderer<W> {
             State::Csv(writer) => writer.write(batch).map_err(Error::failed),
             State::Arrow(writer) => writer.write(batch).map_err(Error::failed),
             State::Parquet(writer) => writer.write(batch).map_err(Error::failed),
-        }
-    }
-
-    /// Where the bytes go, to take what is there so far.
-    pub fn out(&mut self) -> Option<&mut W> {
-        match &mut self.0 {
-            State::Table(_, _, out) => Some(out),
-            State::Arrow(writer) => Some(writer.get_mut()),
-            State::Parquet(writer) => Some(writer.inner_mut()),
-            State::Json(_) | State::JsonLines(_) | State::Csv(_) => None,
+            State::Xlsx(writer) => writer.write(batch),
         }
     }
 
@@ -146,6 +179,7 @@ impl<W: Write + Send> Renderer<W> {
             State::Csv(writer) => Ok(writer.into_inner()),
             State::Arrow(writer) => writer.into_inner().map_err(Error::failed),
             State::Parquet(writer) => writer.into_inner().map_err(Error::failed),
+            State::Xlsx(writer) => writer.finish(),
         }
     }
 }
