@@ -1,6 +1,7 @@
 //! The doors of a runtime: what the HTTP room asks for, done by the other rooms.
 
 use super::edits::{LOOK, PATIENCE};
+use super::exports::Exports;
 use super::intake::{Form, HTTP, Intake, documents, ended, refused};
 use super::runtime::Runtime;
 use crate::base::memory::Usage;
@@ -11,8 +12,9 @@ use crate::model::{Kind, NewDocument, Timestamp};
 use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
 use crate::serve::{
     BodyRoom, Conservation, Correction, Deletion, DocumentForm, DocumentProblem, DoorError, Doors,
-    EditAnswer, ErrorKind, Health, HealthStatus, History, IngestAnswer, JsonForm, ListedParameter,
-    ListedQuery, Owner, Report, Rows, StoredDocument, ViewReport,
+    EditAnswer, ErrorKind, Export, ExportFile, Health, HealthStatus, History, IngestAnswer,
+    JsonForm, ListedParameter, ListedQuery, NewExport, Owner, Report, Rows, StoredDocument,
+    ViewReport,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,13 +30,20 @@ pub struct RuntimeDoors {
     intake: Intake,
     metrics: PrometheusHandle,
     queries: Library,
+    exports: Exports,
 }
 
 impl RuntimeDoors {
-    /// The doors of a runtime, with the recorder of the process's metrics and the named queries.
-    pub fn new(runtime: Arc<Runtime>, metrics: PrometheusHandle, queries: Library) -> Self {
+    /// The doors of a runtime, with the recorder of the process's metrics, the named queries and the
+    /// exports.
+    pub fn new(
+        runtime: Arc<Runtime>,
+        metrics: PrometheusHandle,
+        queries: Library,
+        exports: Exports,
+    ) -> Self {
         let intake = Intake::new(&runtime);
-        Self { runtime, intake, metrics, queries }
+        Self { runtime, intake, metrics, queries, exports }
     }
 
     /// The intake behind the doors, for other transports.
@@ -44,6 +53,10 @@ impl RuntimeDoors {
 
     pub(super) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    pub(super) fn kept_exports(&self) -> &Exports {
+        &self.exports
     }
 
     /// The query of this name.
@@ -121,6 +134,26 @@ impl Doors for RuntimeDoors {
 
     async fn range(&self, given: Vec<(String, String)>) -> Result<History, DoorError> {
         self.side_by_side(&given).await
+    }
+
+    fn start_export(&self, wanted: NewExport) -> Result<Export, DoorError> {
+        self.begin_export(&wanted)
+    }
+
+    fn exports(&self) -> Vec<Export> {
+        self.exports.list()
+    }
+
+    fn export(&self, id: &str) -> Result<Export, DoorError> {
+        self.exports.get(id)
+    }
+
+    fn export_file(&self, id: &str) -> Result<ExportFile, DoorError> {
+        self.exports.file(id)
+    }
+
+    fn remove_export(&self, id: &str) -> Result<(), DoorError> {
+        self.exports.remove(id)
     }
 
     async fn put_document(

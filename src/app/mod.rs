@@ -24,11 +24,14 @@ mod windows;
 mod folder;
 mod queries;
 mod retrieval;
+mod exporting;
+mod exports;
 pub mod examples;
 
 pub use checkpoint::Hold;
 pub use cluster::{Cluster, Hosts, Stopped, is_lost_peer};
 pub use doors::{RuntimeDoors, list_queries, wire};
+pub use exports::{Exports, Limits as ExportLimits};
 pub use feed::{Fed, Feed};
 pub use folder::{publish as publish_folder, publish_built_in, watch as watch_folder};
 pub use intake::Intake;

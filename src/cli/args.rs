@@ -1,5 +1,6 @@
 //! What can be typed on the command line.
 
+use crate::app::ExportLimits;
 use crate::base::memory::Budget;
 use crate::ingest::route::UnknownDevices;
 use crate::model::Duration;
@@ -86,6 +87,24 @@ pub struct Common {
         default_value = "60s"
     )]
     pub checkpoint_every: Every,
+    /// How much the files of exports may take together, as in `4GiB`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "MILLSTREAM_EXPORTS_SPACE",
+        default_value_t = ByteSize(ExportLimits::default().bytes)
+    )]
+    pub exports_space: ByteSize,
+    /// How long an export is kept after its end.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "MILLSTREAM_EXPORTS_AGE",
+        default_value = "1d"
+    )]
+    pub exports_age: Duration,
     /// What happens to messages of devices that the catalog does not have.
     #[arg(long, global = true, value_enum, default_value_t = Unknown::Provision)]
     pub unknown_devices: Unknown,

@@ -2,7 +2,7 @@
 
 use super::args::{Cli, Command, Common, Memory};
 use super::{ask, check, demo, postgres, query, replay, schemas, serve};
-use crate::app;
+use crate::app::{self, ExportLimits};
 use crate::base::memory::{Available, Budget, Origin, available};
 use crate::views::InMemory;
 use anyhow::bail;
@@ -146,6 +146,12 @@ impl Common {
             in_memory: InMemory { windows: self.windows_in_memory as usize, ..InMemory::default() },
             ..app::Settings::new(data)
         }
+    }
+
+    /// How much exports may take.
+    pub fn exports(&self) -> ExportLimits {
+        let age = std::time::Duration::from_micros(self.exports_age.0.unsigned_abs());
+        ExportLimits { bytes: self.exports_space.0, age, ..ExportLimits::default() }
     }
 
     /// How much memory may be used, which is logged with where the number is from.

@@ -4,7 +4,7 @@ use super::args::{Common, MqttVersion, ServeArgs};
 use super::cluster;
 use super::postgres::Told;
 use super::run::Outcome;
-use crate::app::{self, Runtime, RuntimeDoors};
+use crate::app::{self, Exports, Runtime, RuntimeDoors};
 use crate::base::shutdown::Shutdown;
 use crate::historian::timescale;
 use crate::ingest::transport::mqtt;
@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 
 /// Where the address of a running server stands, below its data directory.
 pub const ADDRESS: &str = "address";
+/// Where the files of exports are, below the data directory.
+const EXPORTS: &str = "exports";
 
 /// A listening address, and what it needs to serve one runtime after the other.
 pub struct Door {
@@ -163,7 +165,11 @@ impl Door {
     pub fn serve(&self, common: &Common, runtime: &Arc<Runtime>) -> anyhow::Result<Open> {
         let queries = app::open_queries(common.queries()?, &runtime.shutdown)?;
         let metrics = self.metrics.clone();
-        let doors = Arc::new(RuntimeDoors::new(Arc::clone(runtime), metrics, queries));
+        let (clock, shutdown) = (Arc::clone(&runtime.clock), runtime.shutdown.clone());
+        let exports = self.data.join(EXPORTS);
+        let exports = Exports::open(&exports, common.exports(), clock, shutdown)?;
+        let doors = RuntimeDoors::new(Arc::clone(runtime), metrics, queries, exports);
+        let doors = Arc::new(doors);
         let serving = crate::serve::serve(
             self.listener()?,
             self.hosts.clone(),

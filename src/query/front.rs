@@ -34,6 +34,22 @@ pub struct Query {
     inner: Arc<Inner>,
 }
 
+/// A question: a text, or a named query with values for its parameters and the time that they are
+/// relative to.
+pub enum Asking<'a> {
+    /// A text.
+    Sql(&'a str),
+    /// A named query.
+    Named(&'a NamedQuery, &'a [(String, String)], Timestamp),
+}
+
+/// A question that was read and is answered later.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    text: String,
+    values: Values,
+}
+
 pub(super) struct Inner {
     pub tables: Tables,
     pub limits: Limits,
@@ -88,6 +104,30 @@ impl Query {
         self.ask(&query.text, Values::of(query, given, now)?).await
     }
 
+    /// Reads a question that is to be answered later, and refuses what is no query.
+    pub fn prepare(&self, asked: Asking<'_>) -> Result<Prepared, Error> {
+        let (text, values) = match asked {
+            Asking::Sql(text) => (text, Values::default()),
+            Asking::Named(query, given, now) => {
+                (query.text.as_str(), Values::of(query, given, now)?)
+            }
+        };
+        statement::read(text, &self.inner.limits)?;
+        Ok(Prepared { text: text.to_owned(), values })
+    }
+
+    /// Answers a prepared question within other limits on time and rows; all others hold.
+    pub async fn at_length(
+        &self,
+        prepared: Prepared,
+        time: Duration,
+        rows: usize,
+    ) -> Result<Answer, Error> {
+        let Prepared { text, values } = prepared;
+        let plan = move |inner: Arc<Inner>| async move { inner.plan(&text, values).await };
+        self.answer_within(time, rows, plan).await
+    }
+
     async fn ask(&self, text: &str, values: Values) -> Result<Answer, Error> {
         let text = text.to_string();
         let plan = move |inner: Arc<Inner>| async move { inner.plan(&text, values).await };
@@ -101,10 +141,23 @@ impl Query {
         F: FnOnce(Arc<Inner>) -> P,
         P: Future<Output = Result<Streamed, Error>> + Send + 'static,
     {
+        self.answer_within(time, self.inner.limits.rows, plan).await
+    }
+
+    async fn answer_within<F, P>(
+        &self,
+        time: Duration,
+        rows: usize,
+        plan: F,
+    ) -> Result<Answer, Error>
+    where
+        F: FnOnce(Arc<Inner>) -> P,
+        P: Future<Output = Result<Streamed, Error>> + Send + 'static,
+    {
         let deadline = Instant::now() + time;
         let ((stream, epoch), permit) = self.turn(time, plan).await?;
         let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
-        let limits = Limits { time, ..self.inner.limits.clone() };
+        let limits = Limits { time, rows, ..self.inner.limits.clone() };
         Ok(Answer::start(runtime.handle(), stream, epoch, &limits, (deadline, permit)))
     }
 

@@ -37,7 +37,7 @@ mod tests;
 pub use answer::Answer;
 pub use conservation::{Conservation, Frames, FramesRead};
 pub use error::{Error, Kind};
-pub use front::Query;
+pub use front::{Asking, Prepared, Query};
 pub use limits::Limits;
 pub use named::{
     Fallback, Library, NamedQuery, Parameter, ParameterType, check as check_named,

@@ -1,13 +1,15 @@
 //! What the HTTP doors need of the rest of the runtime, as one trait.
 
 use super::edits::{Correction, Deletion, EditAnswer};
+use super::problem::Problem;
 use crate::model::{Epoch, Kind};
+use crate::query::Form;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -55,6 +57,21 @@ pub trait Doors: Send + Sync + 'static {
 
     /// What was measured in a range of event time, side by side, else like [`Doors::retrieve`].
     async fn range(&self, given: Vec<(String, String)>) -> Result<History, DoorError>;
+
+    /// Takes a question whose answer is written to a file in the background.
+    fn start_export(&self, wanted: NewExport) -> Result<Export, DoorError>;
+
+    /// All exports that are kept, oldest first.
+    fn exports(&self) -> Vec<Export>;
+
+    /// How far an export is.
+    fn export(&self, id: &str) -> Result<Export, DoorError>;
+
+    /// The file of an export that is done.
+    fn export_file(&self, id: &str) -> Result<ExportFile, DoorError>;
+
+    /// Ends an export if it is written, and removes it.
+    fn remove_export(&self, id: &str) -> Result<(), DoorError>;
 
     /// Publishes a document under a key; returns when it has taken effect.
     async fn put_document(
@@ -159,6 +176,66 @@ pub struct History {
     pub about: serde_json::Map<String, serde_json::Value>,
     /// The rows.
     pub rows: Rows,
+}
+
+/// What is to be exported: `sql`, or `query` with its `parameters`.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewExport {
+    /// One SQL statement that reads.
+    pub sql: Option<String>,
+    /// The name of a query.
+    pub query: Option<String>,
+    /// Values of its parameters.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, serde_json::Value>,
+    /// `csv`, `xlsx`, `json`, `ndjson`, `arrow` or `parquet`.
+    pub format: String,
+}
+
+/// An export.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Export {
+    /// What to ask for it by.
+    pub id: String,
+    /// `queued`, `running`, `done` or `failed`.
+    pub state: String,
+    /// The form of its file.
+    pub format: String,
+    /// What is asked.
+    pub question: String,
+    /// Rows that are written.
+    pub rows: u64,
+    /// Bytes that are written.
+    pub bytes: u64,
+    /// The epoch that its tables are at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// When it was asked for.
+    pub created_at: String,
+    /// When it was done or failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+    /// When it is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// Where its file is, when it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+}
+
+/// A file to download.
+pub struct ExportFile {
+    /// The file, at its beginning.
+    pub file: std::fs::File,
+    /// Its form.
+    pub form: Form,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// A named query.

@@ -24,6 +24,7 @@ mod wire;
 mod sql;
 mod queries;
 mod retrieval;
+mod exports;
 mod hosts;
 mod catalog;
 mod system;
@@ -32,9 +33,9 @@ pub mod postgres;
 mod tests;
 
 pub use doors::{
-    BodyRoom, Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Health,
-    HealthStatus, History, IngestAnswer, JsonForm, ListedParameter, ListedQuery, Owner, Rejected,
-    Report, Rows, StoredDocument, ViewReport,
+    BodyRoom, Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Export,
+    ExportFile, Health, HealthStatus, History, IngestAnswer, JsonForm, ListedParameter,
+    ListedQuery, NewExport, Owner, Rejected, Report, Rows, StoredDocument, ViewReport,
 };
 pub use edits::{CorrectedPoint, Correction, Deletion, EditAnswer};
 pub use hosts::Hosts;

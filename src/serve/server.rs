@@ -5,7 +5,7 @@ use super::hosts::Hosts;
 use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
 use super::middleware::{around, explain};
 use super::{
-    catalog, changes, contents, edits, queries, retrieval, socket, sql, system, telemetry,
+    catalog, changes, contents, edits, exports, queries, retrieval, socket, sql, system, telemetry,
 };
 use crate::base::shutdown::Shutdown;
 use crate::views::Views;
@@ -96,6 +96,9 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(sql::sql))
         .routes(routes!(queries::list))
         .routes(routes!(queries::run))
+        .routes(routes!(exports::start, exports::list))
+        .routes(routes!(exports::status, exports::remove))
+        .routes(routes!(exports::file))
         .routes(routes!(retrieval::of_device))
         .routes(routes!(retrieval::of_asset))
         .routes(routes!(retrieval::range))

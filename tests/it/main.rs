@@ -37,6 +37,7 @@ mod cli;
 mod queries;
 mod retrieval;
 mod formats;
+mod export_jobs;
 mod postgres;
 mod schemas;
 mod browser;

@@ -6,6 +6,7 @@
 //! for. What a block prints is compared by its shape with the block that follows at once.
 
 use crate::timescale::Database;
+use millstream::app::ExportLimits;
 use millstream::query;
 use millstream::serve;
 use millstream::views::{self, View};
@@ -460,6 +461,7 @@ fn readme_tables_are_those_of_the_program() {
 #[test]
 fn readme_limits_are_those_of_the_program() {
     let (text, sql, views) = (readme(), query::Limits::default(), views::Limits::default());
+    let exports = ExportLimits::default();
     let thousands = |n: usize| match n {
         0..1_000 => n.to_string(),
         1_000..1_000_000 => format!("{},{:03}", n / 1_000, n % 1_000),
@@ -480,6 +482,17 @@ fn readme_limits_are_those_of_the_program() {
         format!("| spilled to disk by all queries | {} GiB |", sql.spill_bytes >> 30),
         format!("| queries at the same time; others wait | {} |", sql.concurrent),
         format!("most {} intervals of a metric", thousands(query::INTERVALS_MAX)),
+        format!("a\nsheet of {} rows", thousands(query::SHEET_ROWS as usize)),
+        format!("one takes {} cells", thousands(query::CELLS_MAX as usize)),
+        format!("| exports that are kept, with those that wait or run | {} |", exports.jobs),
+        format!("| that are written at the same time; others wait | {} |", exports.running),
+        format!("| bytes of all files, `--exports-space` | {} GiB |", exports.bytes >> 30),
+        format!("| time until a file is written | {} min |", exports.time.as_secs() / 60),
+        format!("| rows of a file | {} |", thousands(exports.rows)),
+        format!(
+            "| how long it is kept after its end, `--exports-age` | {} h |",
+            exports.age.as_secs() / 3_600
+        ),
         format!("at most {} MiB,", serve::BODY_BYTES_ENCODED >> 20),
         format!("{} MiB after\ndecompression", serve::BODY_BYTES_DECODED >> 20),
         format!("up to {} views over one WebSocket", serve::SOCKET_SUBSCRIPTIONS),

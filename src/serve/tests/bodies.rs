@@ -155,10 +155,14 @@ async fn the_api_describes_itself() {
         routes,
         [
             "delete /api/v1/catalog/{kind}/{key}",
+            "delete /api/v1/exports/{id}",
             "delete /api/v1/telemetry",
             "get /",
             "get /api/v1/catalog/{kind}",
             "get /api/v1/catalog/{kind}/{key}",
+            "get /api/v1/exports",
+            "get /api/v1/exports/{id}",
+            "get /api/v1/exports/{id}/file",
             "get /api/v1/metrics/range",
             "get /api/v1/queries",
             "get /api/v1/queries/{name}",
@@ -171,6 +175,7 @@ async fn the_api_describes_itself() {
             "get /health",
             "get /metrics",
             "patch /api/v1/telemetry",
+            "post /api/v1/exports",
             "post /api/v1/sql",
             "post /api/v1/telemetry/ingest",
             "post /api/v1/verify",
@@ -178,7 +183,7 @@ async fn the_api_describes_itself() {
             "put /api/v1/catalog/{kind}/{key}",
         ]
     );
-    assert_eq!(crate::serve::openapi().paths.paths.len(), 19);
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 22);
     assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
     let page = server.get("/", "*/*").await.text().await.unwrap();
     assert!(page.contains("page.js") && !page.contains("https://"));

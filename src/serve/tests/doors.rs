@@ -111,6 +111,26 @@ impl Doors for Fake {
         Ok(History { about: serde_json::Map::new(), rows: self.query("double", given).await? })
     }
 
+    fn start_export(&self, _wanted: NewExport) -> Result<Export, DoorError> {
+        Err(DoorError::new(ErrorKind::TooMany, "there are enough"))
+    }
+
+    fn exports(&self) -> Vec<Export> {
+        Vec::new()
+    }
+
+    fn export(&self, id: &str) -> Result<Export, DoorError> {
+        Err(DoorError::new(ErrorKind::NotFound, format!("no {id}")))
+    }
+
+    fn export_file(&self, id: &str) -> Result<ExportFile, DoorError> {
+        Err(DoorError::new(ErrorKind::NotFound, format!("no {id}")))
+    }
+
+    fn remove_export(&self, id: &str) -> Result<(), DoorError> {
+        Err(DoorError::new(ErrorKind::NotFound, format!("no {id}")))
+    }
+
     async fn put_document(
         &self,
         kind: Kind,
