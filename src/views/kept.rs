@@ -38,6 +38,9 @@ pub struct Archived {
     metrics: BTreeMap<(Arc<str>, Option<Arc<str>>), Epoch>,
 }
 
+/// An asset type and a metric of it, or all.
+pub type TypeMetric = (Arc<str>, Option<Arc<str>>);
+
 impl Default for Kept {
     fn default() -> Self {
         Self { archived: Arc::default(), ranges: BTreeMap::new(), until: i64::MIN }
@@ -114,9 +117,6 @@ impl Kept {
 
     /// A metric of a type, or all of them, has aggregates only from this epoch on.
     pub fn begin(&mut self, id: TypeId, key: &Arc<str>, metric: Option<Arc<str>>, epoch: Epoch) {
-        if self.archived.files.is_empty() {
-            return;
-        }
         if metric.is_none() {
             self.ranges.remove(&id);
         }
@@ -146,6 +146,19 @@ pub(super) struct Row {
 }
 
 impl Archived {
+    /// What has ended after an epoch: windows of assets of which a row may have ended, and metrics
+    /// of which all rows have, by asset type; without a name it is all metrics of the type.
+    pub fn ended_after(&self, epoch: Epoch) -> (Vec<(Arc<str>, i64)>, Vec<TypeMetric>) {
+        let rows = self.rows.iter().filter(|(_, at)| **at > epoch).map(|(row, _)| row.clone());
+        let metrics = self.metrics.iter().filter(|(_, at)| **at > epoch);
+        (rows.collect(), metrics.map(|(metric, _)| metric.clone()).collect())
+    }
+
+    /// Whether there are files of later epochs.
+    pub fn is_newer(&self, epoch: Epoch) -> bool {
+        self.files.iter().any(|file| file.max_epoch > epoch.0)
+    }
+
     /// Whether a row of a file of this epoch counts.
     pub fn counts(&self, asset: &str, asset_type: &str, metric: &str, row: (i64, Epoch)) -> bool {
         let (window, epoch) = row;

@@ -241,14 +241,14 @@ impl Copy<'_> {
 }
 
 /// PostgreSQL's texts have no NUL: it becomes the replacement character.
-fn plain(text: &str) -> Cow<'_, str> {
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
     match text.contains('\0') {
         true => text.replace('\0', "\u{fffd}").into(),
         false => text.into(),
     }
 }
 
-fn leave_out(rows: u64) {
+pub(super) fn leave_out(rows: u64) {
     if rows > 0 {
         metrics::counter!(LEFT_OUT, "sink" => NAME).increment(rows);
     }
