@@ -1,5 +1,6 @@
 //! The views as tables in a real TimescaleDB: the same rows as Millstream itself tells.
 
+use crate::compose::{config, panels};
 use crate::support::*;
 use crate::timescale::{Database, message, messages, serve};
 use millstream::views::View;
@@ -229,6 +230,47 @@ async fn windows_that_have_left_memory_are_there_too() {
     let fresh = Database::new().await;
     let server = serve(&plant, &fresh.url());
     until_views_are_equal(&server, &fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dashboards_of_grafana_have_rows() {
+    let (plant, database) = (Plant::new(), Database::new().await);
+    let users = plant.path("users");
+    std::fs::write(&users, config("postgres-users")).unwrap();
+    let server = plant.serve_with(&[
+        "--database-url",
+        &database.url(),
+        "--postgres",
+        "127.0.0.1:0",
+        "--postgres-users",
+        text(&users),
+    ]);
+    // The last one trips, and stays so.
+    server.ingest(messages(0..40)).await;
+    until_views_are_equal(&server, &database).await;
+    let door =
+        format!("postgres://grafana:millstream@{}/millstream", server.postgres.as_ref().unwrap());
+    let (client, connection) = tokio_postgres::connect(&door, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let macros = regex::Regex::new(r"\$__timeFilter\((\w+)\)").unwrap();
+    let mut asked = 0;
+    for panel in panels() {
+        for target in panel["targets"].as_array().unwrap() {
+            let Some(sql) = target["rawSql"].as_str() else { continue };
+            let sql = macros.replace_all(sql, "$1 IS NOT NULL").replace("$metric", "temperature");
+            assert!(!sql.contains('$'), "{sql}");
+            let rows = match panel["datasource"]["uid"].as_str().unwrap() {
+                "millstream" => client.query(&sql, &[]).await.unwrap().len(),
+                _ => {
+                    number(&database, &format!("SELECT count(*) FROM ({sql}) AS q")).await as usize
+                }
+            };
+            let may_be_empty = sql.contains("incidents") || sql.contains("threshold_states");
+            assert!(rows > 0 || may_be_empty, "{}: {sql}", panel["title"]);
+            asked += 1;
+        }
+    }
+    assert!(asked >= 5);
 }
 
 /// What was said at the start of the policies that hold.
