@@ -120,14 +120,14 @@ impl State {
         let removed = self.removed.values().filter(|(_, epoch)| *epoch > after);
         let mut ended: Vec<EndedRows> =
             removed.map(|(key, _)| EndedRows::Asset(Arc::clone(key))).collect();
-        let archived = self.kept.get(&window).map(|kept| &kept.archived);
-        if let Some(archived) = archived {
-            let (windows, metrics) = archived.ended_after(after);
+        let kept = self.kept.get(&window);
+        if let Some(kept) = kept.filter(|kept| kept.ended > after) {
+            let (windows, metrics) = kept.archived.ended_after(after);
             ended.extend(windows.into_iter().map(|(key, start)| EndedRows::Window(key, start)));
             let metric = |(of, metric): TypeMetric| EndedRows::Metric(of, metric);
             ended.extend(metrics.into_iter().map(metric));
         }
-        let files = archived.is_some_and(|archived| archived.is_newer(after));
+        let files = kept.is_some_and(|kept| kept.archived.is_newer(after));
         (files || !ended.is_empty()).then_some(ended)
     }
 }

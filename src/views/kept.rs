@@ -21,6 +21,9 @@ pub(super) struct Kept {
     ranges: BTreeMap<TypeId, HashMap<u32, Vec<(i64, i64)>>>,
     /// All of them begin before this time.
     until: i64,
+    /// No epoch from which on rows of files count no more, or may have ended, is later.
+    #[serde(skip)]
+    pub(super) ended: Epoch,
 }
 
 /// Rows of one roll-up view in files.
@@ -43,7 +46,8 @@ pub type TypeMetric = (Arc<str>, Option<Arc<str>>);
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { archived: Arc::default(), ranges: BTreeMap::new(), until: i64::MIN }
+        let (archived, ranges) = (Arc::default(), BTreeMap::new());
+        Self { archived, ranges, until: i64::MIN, ended: Epoch(0) }
     }
 }
 
@@ -97,6 +101,7 @@ impl Kept {
 
     /// What files of epochs before `epoch` say of a row does not count any more.
     pub fn replace(&mut self, key: &Arc<str>, window: i64, epoch: Epoch) {
+        self.ended = epoch.max(self.ended);
         let archived = Arc::make_mut(&mut self.archived);
         let before = archived.rows.entry((Arc::clone(key), window)).or_default();
         *before = epoch.max(*before);
@@ -120,6 +125,7 @@ impl Kept {
         if metric.is_none() {
             self.ranges.remove(&id);
         }
+        self.ended = epoch.max(self.ended);
         let archived = Arc::make_mut(&mut self.archived);
         archived.metrics.insert((Arc::clone(key), metric), epoch);
     }

@@ -145,6 +145,8 @@ impl State {
             let restored = WideTable::of(stride, chunks, image.epoch).ok_or(()).map_err(unfit)?;
             wide.insert((table, asset_type), restored);
         }
+        let mut kept = image.kept;
+        kept.values_mut().for_each(|kept| kept.ended = image.epoch);
         let mut names = image.names;
         Arc::make_mut(&mut names).index();
         catalog.values_mut().for_each(Documents::index);
@@ -154,7 +156,7 @@ impl State {
             removed: image.removed,
             names,
             wide,
-            kept: image.kept,
+            kept,
             documented: Kind::ALL.into_iter().map(|kind| (kind, image.epoch)).collect(),
             events,
             occurrences,

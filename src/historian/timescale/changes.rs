@@ -127,8 +127,10 @@ async fn upsert(
     if written as u64 == sent.rows {
         return Ok(());
     }
-    // The others were there as they are, or came twice.
+    // The others were there as they are, or came twice. Looked up by index, whatever the planner
+    // thinks.
     let check = Error::database("check the rows");
+    transaction.batch_execute(NESTED).await.map_err(Error::database("check the rows"))?;
     let missing = transaction.query_one(&table.missing(), &[&writer]).await.map_err(check)?;
     match missing.get::<_, i64>(0) {
         0 => Ok(()),
