@@ -6,7 +6,7 @@ use super::identity;
 use super::letters::Letters;
 use super::look::Look;
 use super::retain::Retention;
-use super::session::{Session, Writer};
+use super::session::{Points, Session, Writer};
 use super::settings::Settings;
 use super::status::{Report, State, Status};
 use super::work::{self, Work};
@@ -16,7 +16,6 @@ use crate::base::shutdown::Shutdown;
 use crate::historian::Historian;
 use crate::historian::replaced::Replaced;
 use crate::model::Epoch;
-use arrow::array::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt};
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -220,18 +219,20 @@ impl Sink {
                 for step in steps {
                     for batch in work::file(historian.directory(), &step.file)? {
                         let place = session.place();
-                        session.write(Some(std::iter::once(batch)), &[], &[], place).await?;
+                        let batch = batch?;
+                        let points = || Box::new(std::iter::once(Ok(batch.clone()))) as Box<_>;
+                        session.write(Some(&points), &[], &[], place).await?;
                     }
                     if step.reaches > session.place() {
-                        self.reach(session, letters, (NO_POINTS, &gone), step.reaches).await?;
+                        self.reach(session, letters, (None, &gone), step.reaches).await?;
                     }
                 }
                 Ok(false)
             }
             Work::Hot { points, reaches } => {
                 let all = reaches == points.epoch();
-                let points = (Some(work::hot(&points)), &gone[..]);
-                self.reach(session, letters, points, reaches).await?;
+                let hot = || Box::new(work::hot(&points)) as Box<_>;
+                self.reach(session, letters, (Some(&hot), &gone), reaches).await?;
                 Ok(all)
             }
             Work::Nothing(closed) => {
@@ -239,11 +240,11 @@ impl Sink {
                 let idle = found.is_empty() && closed.0 < session.place().0 + IDLE_EPOCHS;
                 if more {
                     let place = session.place();
-                    session.write(NO_POINTS, &[], &found, place).await?;
+                    session.write(None, &[], &found, place).await?;
                 } else if idle {
                     self.status.reached(closed);
                 } else {
-                    session.write(NO_POINTS, &[], &found, closed).await?;
+                    session.write(None, &[], &found, closed).await?;
                     self.status.moved(closed);
                 }
                 Ok(!more)
@@ -256,7 +257,7 @@ impl Sink {
         &self,
         session: &mut Session,
         letters: &mut Letters,
-        (points, gone): (Option<impl Iterator<Item = Result<RecordBatch, Error>>>, &[Replaced]),
+        (points, gone): (Option<&Points<'_>>, &[Replaced]),
         reaches: Epoch,
     ) -> Result<(), Error> {
         let last = loop {
@@ -265,12 +266,10 @@ impl Sink {
                 break found;
             }
             let place = session.place();
-            session.write(NO_POINTS, &[], &found, place).await?;
+            session.write(None, &[], &found, place).await?;
         };
         session.write(points, gone, &last, reaches).await?;
         self.status.moved(reaches);
         Ok(())
     }
 }
-
-const NO_POINTS: Option<std::iter::Empty<Result<RecordBatch, Error>>> = None;

@@ -9,7 +9,10 @@ use super::error::Error;
 use super::follow::Told;
 use super::letters::Letter;
 use super::policies::{self, Policies};
-use super::rows::{At, ENTITY_TYPE, STORABLE, Sent, send_events, send_letters, send_points};
+use super::rows::{
+    At, ENTITY_TYPE, NEW_POINTS, POINTS, STORABLE, Sent, leave_out, send_events, send_letters,
+    send_points,
+};
 use super::settings::Settings;
 use super::statements::{
     BEGIN_VIEWS, CLAIM, DELETE_POINTS, DELETE_RETRACTED_EVENTS, DELETE_UNTOLD_EVENTS, FIND,
@@ -23,6 +26,7 @@ use crate::model::Epoch;
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
 mod embedded {
@@ -35,6 +39,12 @@ const MIGRATIONS: &str = "millstream_migrations";
 const MIGRATION_LOCK: i64 = 0x6d69_6c6c_7374_7265;
 /// How long a session may take to begin, and a transaction to commit.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How many transactions do not try to copy points after one in which a key was known.
+const UPSERTS: u32 = 16;
+
+/// Points, batch by batch, as often as they are asked for.
+pub(super) type Points<'a> = dyn Fn() -> Box<dyn Iterator<Item = Result<RecordBatch, Error>>> + 'a;
 
 /// Who writes: the data directory, and the fence once it was given.
 #[derive(Debug)]
@@ -56,6 +66,8 @@ pub(super) struct Session {
     shard: String,
     fence: i64,
     place: Epoch,
+    /// How many times points are not to be copied where they belong, because some were known.
+    known: u32,
     /// The number of this writer in the tables of views.
     pub(super) writer: i32,
     /// Where those tables are.
@@ -78,19 +90,30 @@ impl Session {
     /// is twice; those of epochs up to the place are left out.
     pub async fn write(
         &mut self,
-        points: Option<impl Iterator<Item = Result<RecordBatch, Error>>>,
+        points: Option<&Points<'_>>,
         gone: &[Replaced],
         letters: &[Letter],
         reaches: Epoch,
     ) -> Result<(), Error> {
-        let place = self.place;
+        let (place, wait) = (self.place, self.known.saturating_sub(1));
         let commit = async {
-            let (transaction, shard) = self.transaction(reaches).await?;
-            let mut sent = 0;
+            let (mut transaction, shard) = self.transaction(reaches).await?;
+            let (mut sent, mut left_out, mut known) = (0, 0, wait);
             if let Some(points) = points {
-                let points = send_points(&transaction, points, place.0).await?;
-                upsert_points(&transaction, points).await?;
-                sent = points.rows;
+                let copied = match wait {
+                    0 => copy_points(&mut transaction, points, place).await?,
+                    _ => None,
+                };
+                let points = match copied {
+                    Some(copied) => copied,
+                    None => {
+                        known = if wait == 0 { UPSERTS } else { wait };
+                        let sent = send_points(&transaction, POINTS, points(), place.0).await?;
+                        upsert_points(&transaction, sent).await?;
+                        sent
+                    }
+                };
+                (sent, left_out) = (points.rows, points.left_out);
             }
             let now = |row: &&Replaced| place.next() < row.before && row.before <= reaches.next();
             delete_points(&transaction, gone.iter().filter(now)).await?;
@@ -102,9 +125,10 @@ impl Session {
             metrics::counter!(ROWS, "sink" => NAME, "table" => "telemetry_history").increment(sent);
             metrics::counter!(ROWS, "sink" => NAME, "table" => "dead_letters")
                 .increment(letters.len() as u64);
-            Ok(())
+            leave_out(left_out);
+            Ok(known)
         };
-        patiently("write rows", commit).await?;
+        self.known = patiently("write rows", commit).await?;
         self.place = reaches;
         Ok(())
     }
@@ -154,7 +178,15 @@ impl Session {
         let (place, fence) = find(&client, writer).await?;
         let (number, views) = find_views(&client, writer).await?;
         let shard = writer.shard.clone();
-        Ok(Self { client, shard, fence, place: Epoch(place as u64), writer: number, views })
+        Ok(Self {
+            client,
+            shard,
+            fence,
+            place: Epoch(place as u64),
+            known: 0,
+            writer: number,
+            views,
+        })
     }
 
     /// A transaction that has moved the cursor.
@@ -211,6 +243,30 @@ async fn find_views(
         Some((table.name, Epoch(epoch as u64)))
     };
     Ok((number, rows.iter().filter_map(place).collect()))
+}
+
+/// Copies points where they belong, which is the quickest way, when all their keys are new; `None`,
+/// and nothing done, when one is not.
+async fn copy_points(
+    transaction: &mut Transaction<'_>,
+    points: &Points<'_>,
+    place: Epoch,
+) -> Result<Option<Sent>, Error> {
+    let failed = || Error::database("copy rows");
+    let savepoint = transaction.savepoint("new_points").await.map_err(failed())?;
+    match send_points(&savepoint, NEW_POINTS, points(), place.0).await {
+        Ok(sent) => {
+            savepoint.commit().await.map_err(failed())?;
+            Ok(Some(sent))
+        }
+        Err(Error::Database { source, .. })
+            if source.code() == Some(&SqlState::UNIQUE_VIOLATION) =>
+        {
+            savepoint.rollback().await.map_err(failed())?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Every row that was sent is there, or a newer one of its key.
