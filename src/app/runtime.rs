@@ -10,7 +10,7 @@ use super::memory::{Rooms, Watch};
 use super::pager::{self, Pager, Paging};
 use super::recover::{Recovered, Sources, check_reach, replay, stopped};
 use super::restore;
-use super::sink::Events;
+use super::sink::{Asked, Events};
 use super::sources::{LiveViews, Status};
 use super::submit::Submitter;
 use super::windows::{Departures, Reader};
@@ -23,7 +23,7 @@ use crate::base::shutdown::Shutdown;
 use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine, Place};
-use crate::historian::timescale::{self, Follow, Timescale};
+use crate::historian::timescale::{self, Ask, Follow, Timescale};
 use crate::historian::{self, Historian, Windows};
 use crate::ingest::commit::{Committer, Limits, Submission, Turn};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
@@ -166,6 +166,7 @@ impl Runtime {
         let views = Views::new(limits::views(&memory));
         let windows = Windows::open(historian.directory())?;
         views.read_from(Arc::new(Reader(windows.clone())));
+        let old_windows = windows.clone();
         let shutdown = Shutdown::new();
         let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
         let place = match cluster {
@@ -290,6 +291,7 @@ impl Runtime {
                 Ok(Box::new(frames.map(|frame| frame.map_err(|error| error.to_string()))))
             }),
         };
+        let asked = Asked { views: views.clone(), windows: old_windows };
         let database = settings.database.clone().map(|database| {
             let sources = timescale::Sources {
                 data: data.clone(),
@@ -298,6 +300,7 @@ impl Runtime {
                 recovered: recovered.epoch,
                 historian: Arc::clone(&historian),
                 events: keeps_catalog.then(|| Box::new(Events(views.clone())) as Box<dyn Follow>),
+                views: keeps_catalog.then(|| Box::new(asked) as Box<dyn Ask>),
             };
             Timescale::start(database, sources).map(Arc::new)
         });

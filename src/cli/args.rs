@@ -239,6 +239,33 @@ pub struct ServeArgs {
     /// ones].
     #[arg(long, value_name = "FILE", env = "MILLSTREAM_DATABASE_CA", requires = "database_url")]
     pub database_ca: Option<PathBuf>,
+    /// How old chunks of points, minutes and five minutes are in the database when they are
+    /// compressed, as in `7d`; it takes TimescaleDB's community licence.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MILLSTREAM_DATABASE_COMPRESS_AFTER",
+        requires = "database_url"
+    )]
+    pub database_compress_after: Option<Duration>,
+    /// How long points stay in the database, as in `90d` [default: for ever]. The archive and the
+    /// database's roll-ups keep all.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MILLSTREAM_DATABASE_RETAIN",
+        requires = "database_url"
+    )]
+    pub database_retain: Option<Duration>,
+    /// Make `telemetry_history_1h` in the database: with the community licence a continuous
+    /// aggregate that is brought up to date so often, else a view of Millstream's own roll-ups.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MILLSTREAM_DATABASE_AGGREGATE_EVERY",
+        requires = "database_url"
+    )]
+    pub database_aggregate_every: Option<Duration>,
     /// For clients that speak PostgreSQL's protocol.
     #[command(flatten)]
     pub postgres: PostgresArgs,

@@ -8,6 +8,7 @@ use crate::app::{self, Exports, Runtime, RuntimeDoors};
 use crate::base::shutdown::Shutdown;
 use crate::historian::timescale;
 use crate::ingest::transport::mqtt;
+use crate::model::Duration;
 use crate::serve::{Hosts, Reason};
 use anyhow::{Context, anyhow, bail};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -250,7 +251,19 @@ impl ServeArgs {
     /// The database, when there is one.
     fn database(&self) -> anyhow::Result<Option<timescale::Settings>> {
         let Some(url) = &self.database_url else { return Ok(None) };
+        let time = |name: &str, time: Option<Duration>| match time {
+            Some(Duration(micros)) if micros < 1_000_000 => {
+                bail!("--database-{name} is less than a second: give more, or leave it out")
+            }
+            time => Ok(time.map(|time| std::time::Duration::from_micros(time.0.unsigned_abs()))),
+        };
+        let policies = timescale::Policies {
+            compress_after: time("compress-after", self.database_compress_after)?,
+            retain: time("retain", self.database_retain)?,
+            aggregate_every: time("aggregate-every", self.database_aggregate_every)?,
+        };
         let settings = timescale::Settings::parse(url, self.database_ca.as_deref())?;
+        let settings = settings.with(policies);
         tracing::info!(server = settings.server(), "history goes to a database too");
         Ok(Some(settings))
     }

@@ -111,6 +111,23 @@ impl Windows {
         Ok(())
     }
 
+    /// All rows of a file, with the column `epoch`, batch by batch.
+    pub fn rows(
+        &self,
+        file: &ArchiveFile,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
+        let path = self.directory.join(&file.path);
+        let failed = {
+            let path = path.clone();
+            move |source| Error::Read { path: path.clone(), source }
+        };
+        let stored = Stored::open(&*self.fs, &path, file)?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(stored)
+            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
+            .map_err(failed.clone())?;
+        Ok(reader.map(move |batch| batch.map_err(|error| failed(ParquetError::from(error)))))
+    }
+
     /// The rows of a file that are of these assets and windows. Blocks for some milliseconds.
     pub fn read(
         &self,

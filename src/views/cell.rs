@@ -44,6 +44,8 @@ pub(super) enum Tail {
     Nothing,
     Diff,
     Op,
+    /// The epoch at which the row changed last.
+    Epoch,
 }
 
 /// The schema of a view's columns.
@@ -65,6 +67,7 @@ pub(super) fn schema(columns: &[Column], tail: Tail) -> SchemaRef {
         Tail::Nothing => {}
         Tail::Diff => fields.push(Field::new("diff", Arrow::Int8, false)),
         Tail::Op => fields.push(Field::new("op", Arrow::Utf8, false)),
+        Tail::Epoch => fields.push(Field::new("epoch", Arrow::Int64, false)),
     }
     Arc::new(Schema::new(fields))
 }

@@ -21,6 +21,9 @@ pub(super) struct Kept {
     ranges: BTreeMap<TypeId, HashMap<u32, Vec<(i64, i64)>>>,
     /// All of them begin before this time.
     until: i64,
+    /// No epoch from which on rows of files count no more, or may have ended, is later.
+    #[serde(skip)]
+    pub(super) ended: Epoch,
 }
 
 /// Rows of one roll-up view in files.
@@ -38,9 +41,13 @@ pub struct Archived {
     metrics: BTreeMap<(Arc<str>, Option<Arc<str>>), Epoch>,
 }
 
+/// An asset type and a metric of it, or all.
+pub type TypeMetric = (Arc<str>, Option<Arc<str>>);
+
 impl Default for Kept {
     fn default() -> Self {
-        Self { archived: Arc::default(), ranges: BTreeMap::new(), until: i64::MIN }
+        let (archived, ranges) = (Arc::default(), BTreeMap::new());
+        Self { archived, ranges, until: i64::MIN, ended: Epoch(0) }
     }
 }
 
@@ -94,6 +101,7 @@ impl Kept {
 
     /// What files of epochs before `epoch` say of a row does not count any more.
     pub fn replace(&mut self, key: &Arc<str>, window: i64, epoch: Epoch) {
+        self.ended = epoch.max(self.ended);
         let archived = Arc::make_mut(&mut self.archived);
         let before = archived.rows.entry((Arc::clone(key), window)).or_default();
         *before = epoch.max(*before);
@@ -114,12 +122,10 @@ impl Kept {
 
     /// A metric of a type, or all of them, has aggregates only from this epoch on.
     pub fn begin(&mut self, id: TypeId, key: &Arc<str>, metric: Option<Arc<str>>, epoch: Epoch) {
-        if self.archived.files.is_empty() {
-            return;
-        }
         if metric.is_none() {
             self.ranges.remove(&id);
         }
+        self.ended = epoch.max(self.ended);
         let archived = Arc::make_mut(&mut self.archived);
         archived.metrics.insert((Arc::clone(key), metric), epoch);
     }
@@ -146,6 +152,19 @@ pub(super) struct Row {
 }
 
 impl Archived {
+    /// What has ended after an epoch: windows of assets of which a row may have ended, and metrics
+    /// of which all rows have, by asset type; without a name it is all metrics of the type.
+    pub fn ended_after(&self, epoch: Epoch) -> (Vec<(Arc<str>, i64)>, Vec<TypeMetric>) {
+        let rows = self.rows.iter().filter(|(_, at)| **at > epoch).map(|(row, _)| row.clone());
+        let metrics = self.metrics.iter().filter(|(_, at)| **at > epoch);
+        (rows.collect(), metrics.map(|(metric, _)| metric.clone()).collect())
+    }
+
+    /// Whether there are files of later epochs.
+    pub fn is_newer(&self, epoch: Epoch) -> bool {
+        self.files.iter().any(|file| file.max_epoch > epoch.0)
+    }
+
     /// Whether a row of a file of this epoch counts.
     pub fn counts(&self, asset: &str, asset_type: &str, metric: &str, row: (i64, Epoch)) -> bool {
         let (window, epoch) = row;

@@ -22,6 +22,7 @@ mod small;
 mod documents;
 mod dead_letters;
 mod read;
+mod changed;
 mod delta;
 mod registry;
 mod queue;
@@ -31,6 +32,7 @@ mod image;
 #[cfg(test)]
 mod tests;
 
+pub use changed::{Changed, Ended, EndedRows};
 pub use error::Error;
 pub use filter::{Envelope, Filter};
 pub use handle::{Held, Rows, Snapshot, ViewInfo, Views};

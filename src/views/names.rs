@@ -7,7 +7,7 @@ use crate::health::{Algorithm, Band};
 use crate::model::{DataType, Document, Kind, Table, TypeId, Window};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Names of assets and asset types. They outlive the documents, because rows may do so, too.
@@ -87,6 +87,15 @@ impl Names {
             (Arc::clone(&names.key), columns.collect())
         };
         self.types.values().map(measured).collect()
+    }
+
+    /// The names of all numeric metrics, each once.
+    pub fn numeric(&self) -> Vec<String> {
+        let of_type = |names: &'_ Arc<TypeNames>| -> Vec<String> {
+            names.numeric.iter().map(|slot| names.layout.slots[*slot].name.to_string()).collect()
+        };
+        let all: BTreeSet<String> = self.types.values().flat_map(of_type).collect();
+        all.into_iter().collect()
     }
 
     /// Whether the document would change anything here.

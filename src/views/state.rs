@@ -36,6 +36,9 @@ pub(super) struct State {
     pub wide: BTreeMap<(Table, TypeId), WideTable>,
     /// Rows of roll-ups that have left memory.
     pub(super) kept: BTreeMap<Window, Kept>,
+    /// The last epoch at which documents of a kind came or went, or one before which it is not
+    /// known.
+    pub(super) documented: BTreeMap<Kind, Epoch>,
     /// When to look for more of them.
     pub(super) due: BTreeMap<(Table, TypeId), Due>,
     limits: Limits,
@@ -62,6 +65,7 @@ impl State {
             names: Arc::default(),
             wide: BTreeMap::new(),
             kept: BTreeMap::new(),
+            documented: BTreeMap::new(),
             due: BTreeMap::new(),
             limits,
             watched: HashSet::new(),
@@ -138,9 +142,11 @@ impl State {
             bincode::deserialize(&image.small)?;
         let mut wide = BTreeMap::new();
         for (table, asset_type, stride, chunks) in image.wide {
-            let restored = WideTable::of(stride, chunks).ok_or(()).map_err(unfit)?;
+            let restored = WideTable::of(stride, chunks, image.epoch).ok_or(()).map_err(unfit)?;
             wide.insert((table, asset_type), restored);
         }
+        let mut kept = image.kept;
+        kept.values_mut().for_each(|kept| kept.ended = image.epoch);
         let mut names = image.names;
         Arc::make_mut(&mut names).index();
         catalog.values_mut().for_each(Documents::index);
@@ -150,7 +156,8 @@ impl State {
             removed: image.removed,
             names,
             wide,
-            kept: image.kept,
+            kept,
+            documented: Kind::ALL.into_iter().map(|kind| (kind, image.epoch)).collect(),
             events,
             occurrences,
             errors,
@@ -240,7 +247,7 @@ impl State {
         }
         for ((table, asset_type), wide) in &mut self.wide {
             let names = self.names.asset_type(*asset_type);
-            wide.begin(names.filter(|_| watched.contains(&View::of(*table))));
+            wide.begin(epoch, names.filter(|_| watched.contains(&View::of(*table))));
         }
         self.watched = watched;
     }
@@ -251,6 +258,7 @@ impl State {
         for (document, diff) in ordered {
             if let Some(rows) = self.catalog.get_mut(&document.kind) {
                 rows.update(document, *diff);
+                self.documented.insert(document.kind, self.epoch);
             }
             if *diff < 0 || !Names::learns_from(document) {
                 continue;
@@ -272,9 +280,8 @@ impl State {
             }
             wide.touch_all();
             let moved = old.and_then(|old| names.moved(*table, old));
-            if let (Table::Rollups(window), Some(old)) = (table, old)
-                && let Some(kept) = self.kept.get_mut(window)
-            {
+            if let (Table::Rollups(window), Some(old)) = (table, old) {
+                let kept = self.kept.entry(*window).or_default();
                 // What has left memory is read by name, as far as it goes on.
                 let goes_on = |part: usize| {
                     moved.as_ref().is_some_and(|moved| moved.from.contains(&Some(part)))
@@ -300,9 +307,8 @@ impl State {
 
     fn reset(&mut self, asset_type: TypeId, table: Table) {
         let stride = self.names.asset_type(asset_type).map(|names| names.stride(table));
-        if let (Table::Rollups(window), Some(names)) = (table, self.names.asset_type(asset_type))
-            && let Some(kept) = self.kept.get_mut(&window)
-        {
+        if let (Table::Rollups(window), Some(names)) = (table, self.names.asset_type(asset_type)) {
+            let kept = self.kept.entry(window).or_default();
             kept.begin(asset_type, &names.key, None, self.epoch);
         }
         if let Some(wide) = self.wide.get_mut(&(table, asset_type)) {
@@ -372,10 +378,16 @@ impl State {
         let wide = self.wide.entry((table, asset_type)).or_insert_with(|| {
             let mut wide = WideTable::new(upserts.stride);
             let watched = self.watched.contains(&View::of(table));
-            wide.begin(watched.then_some(names));
+            wide.begin(self.epoch, watched.then_some(names));
             wide
         });
         wide.upsert(upserts);
+        if let Table::Rollups(window) = table {
+            for (asset, start) in wide.emptied() {
+                let kept = self.kept.entry(window).or_default();
+                kept.replace(&self.names.key(asset), start, self.epoch);
+            }
+        }
         metrics::counter!(ROWS_UPSERTED).increment(rows as u64);
     }
 

@@ -2,7 +2,7 @@
 
 use super::names::{Moved, TypeNames};
 use crate::base::serial::words;
-use crate::model::{Table, Upserts};
+use crate::model::{Epoch, Table, Upserts};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -21,6 +21,12 @@ pub(super) struct WideTable {
     /// The rows as they were before this epoch, of keys that were written; `None` while nobody
     /// wants to know.
     touched: Option<Touched>,
+    /// The epoch that is taken in.
+    now: u64,
+    /// The last epoch at which a public row ended, or one before which nothing is known of it.
+    ended: u64,
+    /// Windows of which a public row has ended since somebody asked.
+    emptied: Vec<Key>,
 }
 
 /// At most [`CHUNK_ROWS`] rows.
@@ -29,6 +35,13 @@ pub(super) struct Chunk {
     pub keys: Vec<Key>,
     #[serde(with = "words")]
     pub words: Vec<u64>,
+    /// The epoch at which each row changed last. In a restored table that of the table, which is
+    /// no earlier.
+    #[serde(skip)]
+    pub epochs: Vec<u64>,
+    /// None of them is later.
+    #[serde(skip)]
+    pub newest: u64,
 }
 
 /// Old rows, in the order of their first change.
@@ -45,11 +58,13 @@ const CHUNK_ROWS: usize = 1024;
 
 impl WideTable {
     pub fn new(stride: usize) -> Self {
-        Self { stride, chunks: Vec::new(), slots: HashMap::new(), touched: None }
+        let (chunks, slots, emptied) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { stride, chunks, slots, touched: None, now: 0, ended: 0, emptied }
     }
 
-    /// The table that has these chunks. `None` when they do not fit the number of words a row.
-    pub fn of(stride: usize, chunks: Vec<Arc<Chunk>>) -> Option<Self> {
+    /// The table that had these chunks at an epoch. `None` when they do not fit the number of words
+    /// a row.
+    pub fn of(stride: usize, mut chunks: Vec<Arc<Chunk>>, epoch: Epoch) -> Option<Self> {
         let mut slots = HashMap::with_capacity(chunks.iter().map(|chunk| chunk.keys.len()).sum());
         let last = chunks.len().saturating_sub(1);
         for (i, chunk) in chunks.iter().enumerate() {
@@ -61,7 +76,11 @@ impl WideTable {
             let places = chunk.keys.iter().enumerate();
             slots.extend(places.map(|(row, key)| (*key, (i * CHUNK_ROWS + row) as u32)));
         }
-        Some(Self { stride, chunks, slots, touched: None })
+        for chunk in &mut chunks {
+            Arc::make_mut(chunk).changed_at(epoch.0);
+        }
+        let (now, ended, emptied) = (epoch.0, epoch.0, Vec::new());
+        Some(Self { stride, chunks, slots, touched: None, now, ended, emptied })
     }
 
     pub fn stride(&self) -> usize {
@@ -72,7 +91,7 @@ impl WideTable {
         let of_chunk = |chunk: &Arc<Chunk>| {
             size_of::<Chunk>()
                 + chunk.keys.capacity() * size_of::<Key>()
-                + chunk.words.capacity() * 8
+                + (chunk.words.capacity() + chunk.epochs.capacity()) * 8
         };
         let chunks: usize = self.chunks.iter().map(of_chunk).sum();
         // A table of hashes has a byte beside each entry, and is at most seven eighths full.
@@ -91,7 +110,8 @@ impl WideTable {
     }
 
     /// Begins an epoch. Old rows are kept from here on when `names`, how to read them, is given.
-    pub fn begin(&mut self, names: Option<&Arc<TypeNames>>) {
+    pub fn begin(&mut self, epoch: Epoch, names: Option<&Arc<TypeNames>>) {
+        self.now = epoch.0;
         self.touched = names.map(|names| Touched {
             names: Arc::clone(names),
             stride: self.stride,
@@ -105,6 +125,16 @@ impl WideTable {
         self.touched.as_ref()
     }
 
+    /// The last epoch at which a public row may have ended.
+    pub fn ended(&self) -> Epoch {
+        Epoch(self.ended)
+    }
+
+    /// Windows of which a public row has ended since the last call, although the window is there.
+    pub fn emptied(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.emptied)
+    }
+
     /// The row of a key.
     pub fn get(&self, key: Key) -> Option<&[u64]> {
         let slot = *self.slots.get(&key)? as usize;
@@ -115,7 +145,7 @@ impl WideTable {
     /// Takes in rows, which must have the table's stride. Settled windows are numbered by how often
     /// they were revised: whoever folds one anew, from archived points, does not know of before.
     pub fn upsert(&mut self, upserts: &Upserts) {
-        let (mut next, is_windows) = (0, matches!(upserts.table, Table::Rollups(_)));
+        let mut next = 0;
         for (i, asset) in upserts.assets.iter().enumerate() {
             let key = (*asset, upserts.windows.get(i).copied().unwrap_or(0));
             let words = &upserts.words[i * self.stride..(i + 1) * self.stride];
@@ -125,7 +155,7 @@ impl WideTable {
                 false => self.slots.get(&key).map(|slot| *slot as usize),
             };
             next = 1 + match known {
-                Some(slot) => self.replace(slot, key, words, is_windows),
+                Some(slot) => self.replace(slot, key, words, upserts.table),
                 None => self.insert(key, words),
             };
         }
@@ -134,6 +164,9 @@ impl WideTable {
     /// Forgets the rows whose key is meant. The last row of the table takes the place of each.
     pub fn remove(&mut self, is_meant: impl Fn(&Key) -> bool) {
         let gone: Vec<Key> = self.slots.keys().filter(|key| is_meant(key)).copied().collect();
+        if !gone.is_empty() {
+            self.ended = self.now;
+        }
         self.take_out(gone);
     }
 
@@ -152,6 +185,7 @@ impl WideTable {
             let end = &self.chunks[last / CHUNK_ROWS];
             let moved_key = end.keys[last % CHUNK_ROWS];
             let moved = end.words[words(last)][..self.stride].to_vec();
+            let moved_epoch = end.epochs[last % CHUNK_ROWS];
             let chunk = Arc::make_mut(&mut self.chunks[at / CHUNK_ROWS]);
             let row = &mut chunk.words[words(at)][..self.stride];
             if let Some(touched) = &mut self.touched {
@@ -159,11 +193,13 @@ impl WideTable {
             }
             row.copy_from_slice(&moved);
             chunk.keys[at % CHUNK_ROWS] = moved_key;
+            chunk.set_epoch(at % CHUNK_ROWS, moved_epoch);
             if moved_key != key {
                 self.slots.insert(moved_key, slot);
             }
             let end = Arc::make_mut(&mut self.chunks[last / CHUNK_ROWS]);
             end.keys.pop();
+            end.epochs.pop();
             end.words.truncate(end.words.len() - self.stride);
             if end.keys.is_empty() {
                 self.chunks.pop();
@@ -182,12 +218,22 @@ impl WideTable {
         self.touched = touched;
     }
 
-    fn replace(&mut self, slot: usize, key: Key, words: &[u64], is_window: bool) -> usize {
+    fn replace(&mut self, slot: usize, key: Key, words: &[u64], table: Table) -> usize {
         let at = slot % CHUNK_ROWS * self.stride;
         let chunk = Arc::make_mut(&mut self.chunks[slot / CHUNK_ROWS]);
         let row = &mut chunk.words[at..at + self.stride];
         if let Some(touched) = &mut self.touched {
             touched.note(key, Some(row));
+        }
+        if row == words {
+            return slot;
+        }
+        let is_window = matches!(table, Table::Rollups(_));
+        if ends(table, row, words) {
+            match is_window {
+                true => self.emptied.push(key),
+                false => self.ended = self.now,
+            }
         }
         let before = row.first().copied().unwrap_or_default();
         let is_revised = is_window && before > 0 && words[0] > 0;
@@ -196,6 +242,7 @@ impl WideTable {
         if is_revised {
             row[0] = least.max(words[0]);
         }
+        chunk.set_epoch(slot % CHUNK_ROWS, self.now);
         slot
     }
 
@@ -209,6 +256,8 @@ impl WideTable {
         self.slots.insert(key, slot as u32);
         last.keys.push(key);
         last.words.extend_from_slice(words);
+        last.epochs.push(self.now);
+        last.newest = self.now;
         if let Some(touched) = &mut self.touched {
             touched.note(key, None);
         }
@@ -221,6 +270,10 @@ impl WideTable {
 
     /// Marks every row as changed, because it reads differently from now on.
     pub fn touch_all(&mut self) {
+        self.ended = self.now;
+        for chunk in &mut self.chunks {
+            Arc::make_mut(chunk).changed_at(self.now);
+        }
         let Some(touched) = &mut self.touched else { return };
         for chunk in &self.chunks {
             for (i, key) in chunk.keys.iter().enumerate() {
@@ -247,7 +300,9 @@ impl WideTable {
                     });
                 }
             }
-            *chunk = Arc::new(Chunk { keys: chunk.keys.clone(), words });
+            let Chunk { keys, epochs, newest, .. } = &**chunk;
+            let (keys, epochs) = (keys.clone(), epochs.clone());
+            *chunk = Arc::new(Chunk { keys, words, epochs, newest: *newest });
         }
         self.stride = stride;
     }
@@ -258,6 +313,35 @@ impl WideTable {
         self.stride = stride;
         self.chunks.clear();
         self.slots.clear();
+    }
+}
+
+impl Chunk {
+    fn set_epoch(&mut self, row: usize, epoch: u64) {
+        self.epochs[row] = epoch;
+        self.newest = self.newest.max(epoch);
+    }
+
+    /// All rows changed at an epoch.
+    fn changed_at(&mut self, epoch: u64) {
+        self.epochs.clear();
+        self.epochs.resize(self.keys.len(), epoch);
+        self.newest = epoch;
+    }
+}
+
+/// Whether a public row of the old words is none of the new ones.
+fn ends(table: Table, old: &[u64], new: &[u64]) -> bool {
+    const NEVER: u64 = i64::MIN as u64;
+    let pairs = |head: usize, width: usize| {
+        old[head..].chunks_exact(width).zip(new[head..].chunks_exact(width))
+    };
+    match table {
+        Table::Health => old[0] != NEVER && new[0] == NEVER,
+        Table::Latest | Table::Thresholds => {
+            pairs(0, 3).any(|(old, new)| old[1] != NEVER && new[1] == NEVER)
+        }
+        Table::Rollups(_) => pairs(1, 6).any(|(old, new)| old[0] != 0 && new[0] == 0),
     }
 }
 

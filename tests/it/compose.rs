@@ -104,7 +104,11 @@ fn settings_of_the_program_are_settings_of_the_program() {
     }
     let listen = environment["MILLSTREAM_LISTEN"].as_str().unwrap();
     let port = listen.rsplit(':').next().unwrap();
-    assert_eq!(texts(&service["ports"]), [format!("127.0.0.1:{port}:{port}")]);
+    let door = environment["MILLSTREAM_POSTGRES"].as_str().unwrap().rsplit(':').next().unwrap();
+    assert_eq!(
+        texts(&service["ports"]),
+        [port, door].map(|port| format!("127.0.0.1:{port}:{port}"))
+    );
     assert!(texts(&service["healthcheck"]["test"]).contains(&&*format!("http://127.0.0.1:{port}")));
     let database = environment["DATABASE_URL"].as_str().unwrap();
     let made = &compose["services"]["timescaledb"]["environment"];
@@ -160,4 +164,50 @@ fn prometheus_and_grafana_look_at_the_services() {
     assert_eq!(postgres["secureJsonData"]["password"], database["POSTGRES_PASSWORD"]);
     assert_eq!(postgres["jsonData"]["database"], database["POSTGRES_DB"]);
     assert_eq!(prometheus["url"], "http://prometheus:9090");
+    let door = &grafana["datasources"][2];
+    assert_eq!(door["url"], "millstream:5433");
+    let mounted = |service: &str, source: &str| -> String {
+        let configs = compose["services"][service]["configs"].as_array().unwrap();
+        let config = configs.iter().find(|config| config["source"] == source).unwrap();
+        config["target"].as_str().unwrap().to_owned()
+    };
+    let environment = &compose["services"]["millstream"]["environment"];
+    assert_eq!(environment["MILLSTREAM_POSTGRES_USERS"], mounted("millstream", "postgres-users"));
+    let folder = &content("grafana-dashboards")["providers"][0]["options"]["path"];
+    for dashboard in ["grafana-plant", "grafana-engine"] {
+        let (folder, file) = (folder.as_str().unwrap(), mounted("grafana", dashboard));
+        assert!(file.starts_with(&format!("{folder}/")) && file.ends_with(".json"), "{file}");
+    }
+    let sources: Vec<&Value> =
+        grafana["datasources"].as_array().unwrap().iter().map(|source| &source["uid"]).collect();
+    let panels = panels();
+    assert!(panels.iter().all(|panel| sources.contains(&&panel["datasource"]["uid"])));
+    // What is asked of Prometheus is told by the program.
+    let names = Regex::new("millstream_[a-z_]+").unwrap();
+    let told: String = sources_text();
+    let of_prometheus = panels.iter().filter(|panel| panel["datasource"]["uid"] == "prometheus");
+    let mut metrics = 0;
+    for target in of_prometheus.flat_map(|panel| panel["targets"].as_array().unwrap()) {
+        for name in names.find_iter(target["expr"].as_str().unwrap()) {
+            assert!(told.contains(&format!("\"{}\"", name.as_str())), "{}", name.as_str());
+            metrics += 1;
+        }
+    }
+    assert!(metrics > 5);
+}
+
+fn sources_text() -> String {
+    sources(&repository("src")).iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+}
+
+/// A file of Compose as the container has it: two dollars are one.
+pub fn config(name: &str) -> String {
+    compose()["configs"][name]["content"].as_str().unwrap().replace("$$", "$")
+}
+
+/// All panels of Grafana.
+pub fn panels() -> Vec<Value> {
+    let dashboard = |name: &str| -> Value { serde_json::from_str(&config(name)).unwrap() };
+    let both = ["grafana-plant", "grafana-engine"].map(dashboard);
+    both.iter().flat_map(|board| board["panels"].as_array().unwrap().clone()).collect()
 }

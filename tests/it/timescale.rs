@@ -1,6 +1,7 @@
 //! The history in a real TimescaleDB: the same rows as in `telemetry`, whatever is killed meanwhile.
 
 use crate::support::*;
+use crate::timescale_views::until_views_are_equal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -70,7 +71,7 @@ impl Database {
     }
 
     /// Everybody who connects from now on is in another time zone, unless he says otherwise.
-    async fn abroad(self) -> Self {
+    pub async fn abroad(self) -> Self {
         let zone = format!("ALTER DATABASE {} SET timezone = 'America/New_York'", self.name);
         connect(&self.server, "postgres").await.batch_execute(&zone).await.unwrap();
         self
@@ -129,7 +130,7 @@ async fn connect(server: &str, name: &str) -> Client {
     try_connect(server, name).await.unwrap()
 }
 
-fn serve(plant: &Plant, url: &str) -> Server {
+pub fn serve(plant: &Plant, url: &str) -> Server {
     plant.serve_with(&["--database-url", url])
 }
 
@@ -209,6 +210,7 @@ async fn until_the_rest_is_equal(server: &Server, database: &Database) {
         (expected == found && expected_letters == found_letters).then_some(())
     })
     .await;
+    until_views_are_equal(server, database).await;
 }
 
 async fn sink(server: &Server) -> Value {
@@ -227,12 +229,12 @@ async fn until_sink(server: &Server, state: &str, error: &str) -> Value {
     .await
 }
 
-fn message(pump: i64, seconds: i64, metrics: Value) -> Value {
+pub fn message(pump: i64, seconds: i64, metrics: Value) -> Value {
     json!({"deviceId": format!("PUMP-{pump}"), "timestamp": BASE + seconds, "metrics": metrics})
 }
 
 /// Messages of two pumps: numbers, counters, texts that trip rules, and one that is refused.
-fn messages(seconds: std::ops::Range<i64>) -> Value {
+pub fn messages(seconds: std::ops::Range<i64>) -> Value {
     let mut all = Vec::new();
     for second in seconds {
         let state = if second % 40 == 39 { "tripped" } else { "running" };
@@ -295,9 +297,8 @@ async fn history_is_telemetry_row_by_row_in_a_hypertable() {
     assert!(corrected.iter().filter(|point| !points.contains(point)).count() >= 5);
     until_the_rest_is_equal(&server, &database).await;
 
-    let tables = "SELECT hypertable_name::text FROM timescaledb_information.hypertables";
-    assert_eq!(database.rows(tables).await, [[Some("telemetry_history".to_owned())]]);
-    let chunks = "SELECT count(*)::text FROM timescaledb_information.chunks";
+    let chunks = "SELECT count(*)::text FROM timescaledb_information.chunks
+        WHERE hypertable_name = 'telemetry_history'";
     assert_eq!(database.rows(chunks).await, [[Some("2".to_owned())]], "2023 and 1601");
     let sink = until_sink(&server, "following", "").await;
     assert_eq!(sink["name"], "timescaledb");
@@ -429,7 +430,7 @@ async fn a_database_that_refuses_is_told_and_tried_again() {
 
     let refused = shared_server().replacen("millstream:millstream@", "millstream:wrong@", 1);
     let server = serve(&plant, &format!("{refused}/postgres"));
-    until_sink(&server, "waiting", "password authentication failed").await;
+    until_sink(&server, "waiting", "give the right USER:PASSWORD").await;
     drop(server);
     let plain = format!("{}/postgres?sslmode=require", shared_server());
     let server = serve(&plant, &plain);
@@ -439,6 +440,68 @@ async fn a_database_that_refuses_is_told_and_tried_again() {
     drop(server);
     let server = plant.serve();
     assert_eq!(server.sql("SELECT * FROM millstream_sinks").await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_fit_says_what_to_do() {
+    let plant = Plant::new();
+    let told = async |database: &str, part: &str| {
+        let server = serve(&plant, database);
+        let row = until_sink(&server, "waiting", part).await;
+        // The rest goes on.
+        server.ingest(messages(0..5)).await;
+        assert!(!server.view("asset_metrics").await.is_empty());
+        row["last_error"].as_str().unwrap().to_owned()
+    };
+    // Tables of somebody else, of a newer version, and of another program.
+    let database = Database::new().await;
+    let client = database.connect().await;
+    client.batch_execute("CREATE TABLE telemetry_history (mine text)").await.unwrap();
+    told(&database.url(), "give one of its own").await;
+    let database = Database::new().await;
+    assert_eq!(serve_until_following(&plant, &database).await.terminate(), 0);
+    let client = database.connect().await;
+    let newer = "INSERT INTO millstream_migrations
+        SELECT 999, 'tomorrow', applied_on, checksum FROM millstream_migrations LIMIT 1";
+    client.batch_execute(newer).await.unwrap();
+    let error = told(&database.url(), "newer version of Millstream").await;
+    assert!(error.contains("tomorrow"), "{error}");
+    let other = "DELETE FROM millstream_migrations WHERE version = 999;
+        UPDATE millstream_migrations SET checksum = '1' WHERE version = 1";
+    client.batch_execute(other).await.unwrap();
+    told(&database.url(), "not those of this program").await;
+    // No such database, and a user who may not.
+    told(&format!("{}/nowhere", shared_server()), "create the database").await;
+    let database = Database::new().await;
+    let client = database.connect().await;
+    let role = format!("guest_{}", uuid::Uuid::now_v7().simple());
+    client
+        .batch_execute(&format!(
+            "CREATE EXTENSION IF NOT EXISTS timescaledb;
+            CREATE ROLE {role} LOGIN PASSWORD 'guest'"
+        ))
+        .await
+        .unwrap();
+    let guest = database.url().replacen("millstream:millstream@", &format!("{role}:guest@"), 1);
+    told(&guest, "grant the user").await;
+    client.batch_execute(&format!("DROP ROLE {role}")).await.unwrap();
+    // A server without the extension.
+    let own = OwnServer::start();
+    let database = Database::on(&own.url).await;
+    let client = database.connect().await;
+    client
+        .batch_execute("ALTER SYSTEM SET shared_preload_libraries = 'auto_explain'")
+        .await
+        .unwrap();
+    own.stop("fast");
+    own.again();
+    told(&database.url(), "shared_preload_libraries").await;
+}
+
+async fn serve_until_following(plant: &Plant, database: &Database) -> Server {
+    let server = serve(plant, &database.url());
+    until_sink(&server, "following", "").await;
+    server
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
     /// The tables could not be made or are not those of this version.
-    #[error("prepare the tables: {}", chain(.0))]
+    #[error("prepare the tables: {}", migration(.0))]
     Migrate(refinery::Error),
     /// It takes too long.
     #[error("{action}: no answer for {seconds} s")]
@@ -58,6 +58,14 @@ pub enum Error {
     /// The view `events` is not what it was.
     #[error("read the view events: it has no column {0}")]
     Column(&'static str),
+    /// A view cannot be read.
+    #[error("read the view {view}: {reason}")]
+    View {
+        /// Its name.
+        view: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] crate::historian::Error),
@@ -96,7 +104,48 @@ fn told(error: &tokio_postgres::Error) -> String {
         text.push_str("; ");
         text.push_str(more);
     }
+    if let Some(advice) = advice(error.code().map_or("", |code| code.code()), said.message()) {
+        text.push_str("; ");
+        text.push_str(advice);
+    }
     text
+}
+
+/// What to do about an error of the server.
+fn advice(sqlstate: &str, message: &str) -> Option<&'static str> {
+    let of_extension = message.contains("timescaledb");
+    Some(match sqlstate {
+        "28P01" | "28000" => "give the right USER:PASSWORD in --database-url",
+        "3D000" => "create the database, or name another one in --database-url",
+        _ if of_extension && message.contains("preloaded") => {
+            "add timescaledb to shared_preload_libraries of the server and restart it"
+        }
+        "0A000" | "58P01" if of_extension => {
+            "install TimescaleDB on the server, as in the image timescale/timescaledb"
+        }
+        "42501" => "grant the user of --database-url what it takes to create tables",
+        "42P07" => {
+            "the database has a table of that name that is not Millstream's: give one of its own"
+        }
+        "53100" => "make room on the disk of the database: it goes on by itself",
+        "53300" => "allow more connections: it goes on by itself",
+        _ => return None,
+    })
+}
+
+/// Why the tables are not those of this version, and what to do.
+fn migration(error: &refinery::Error) -> String {
+    let text = chain(error);
+    let advice = match error.kind() {
+        refinery::error::Kind::MissingVersion(_) => {
+            "the tables are those of a newer version of Millstream: start that one, or give another database"
+        }
+        refinery::error::Kind::DivergentVersion(..) => {
+            "the tables are not those of this program: give a database of its own"
+        }
+        _ => return text,
+    };
+    format!("{text}; {advice}")
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -118,4 +167,26 @@ fn chain(error: &dyn std::error::Error) -> String {
         text.push_str("; give --database-ca with the server's authority, or sslmode=disable");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advice;
+
+    fn check(sqlstate: &str, message: &str, part: &str) {
+        let advice = advice(sqlstate, message);
+        assert!(advice.is_some_and(|advice| advice.contains(part)), "{sqlstate}: {advice:?}");
+    }
+
+    #[test]
+    fn what_operators_can_mend_comes_with_advice() {
+        check("28P01", "password authentication failed", "USER:PASSWORD");
+        check("3D000", "database \"history\" does not exist", "create the database");
+        check("0A000", "extension \"timescaledb\" is not available", "install TimescaleDB");
+        check("XX000", "extension \"timescaledb\" must be preloaded", "shared_preload");
+        check("42501", "permission denied for schema public", "grant");
+        check("53100", "could not extend file: No space left on device", "make room");
+        assert_eq!(advice("42P01", "relation does not exist"), None);
+        assert_eq!(advice("0A000", "not supported"), None);
+    }
 }

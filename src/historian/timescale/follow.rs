@@ -1,8 +1,9 @@
-//! How the sink hears of the view `events`, without knowing the views.
+//! How the sink hears of views, without knowing them.
 
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
 use futures::stream::BoxStream;
+use std::sync::Arc;
 
 /// What a followed view tells.
 #[derive(Clone, Debug)]
@@ -18,4 +19,46 @@ pub trait Follow: Send + Sync {
     /// The view as a whole, then its changes. The stream ends when it is not read quickly enough:
     /// then the view is followed anew.
     fn follow(&self) -> BoxStream<'static, Told>;
+}
+
+/// The views of which the database has tables. They are asked from time to time: what changes more
+/// often than that is written once.
+pub trait Ask: Send + Sync {
+    /// The epoch at which the views are.
+    fn epoch(&self) -> Epoch;
+
+    /// What has changed in a view after an epoch; `None` when nothing has. After epoch 0 it is all of
+    /// the view. The error says what went wrong.
+    fn changed(&self, view: &str, after: Epoch) -> Result<Option<Changes>, String>;
+}
+
+/// What has changed in a view after an epoch.
+pub struct Changes {
+    /// The epoch at which a table has the view, some rows as they are later, when all of this was
+    /// written.
+    pub epoch: Epoch,
+    /// Rows that are not there any more, before the others come.
+    pub ended: Option<Ended>,
+    /// Rows that are new or differ, perhaps among others, with a last column `epoch`. They are made
+    /// as they are asked for, a limited number at a time. Of a row that comes twice the later one
+    /// holds.
+    pub rows: Box<dyn Iterator<Item = Result<RecordBatch, String>>>,
+}
+
+/// Rows that are not there any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All that do not come.
+    Others,
+    /// These at most; those of them that are there come.
+    Windows {
+        /// Assets of which nothing is there.
+        assets: Vec<Arc<str>>,
+        /// Asset types and a metric of each, or all.
+        metrics: Vec<(Arc<str>, Option<Arc<str>>)>,
+        /// Assets and starts of windows, in microseconds since 1970.
+        windows: Vec<(Arc<str>, i64)>,
+        /// All metrics that windows may be of.
+        of: Vec<String>,
+    },
 }

@@ -1,4 +1,4 @@
-//! The way into TimescaleDB: accepted points, dead letters and events, each exactly once.
+//! The way into TimescaleDB: accepted points, dead letters, events and views, each exactly once.
 //!
 //! Nothing is queued for the database. It has a *place*, the epoch up to which it has everything;
 //! the sink asks the archive for the points behind that place (files, then hot points), reads the
@@ -7,6 +7,10 @@
 //! views never wait, and a crash anywhere repeats nothing. Events are a view of which rows come
 //! and go: the sink follows it like any other subscriber, and compares the whole of it first.
 //!
+//! Views that have a table of their own each have a place of their own: the sink asks what has
+//! changed in the view since, and commits rows and place together. What changes more often than it
+//! asks is written once.
+//!
 //! It computes nothing and reads nothing back but its own place.
 
 mod run;
@@ -14,14 +18,22 @@ mod settings;
 mod status;
 mod follow;
 mod session;
+mod statements;
+mod policies;
+mod retain;
 mod work;
 mod letters;
+mod look;
+mod changes;
+mod tables;
 mod rows;
+mod copy;
 mod identity;
 mod error;
 
 pub use error::Error;
-pub use follow::{Follow, Told};
+pub use follow::{Ask, Changes, Ended, Follow, Told};
+pub use policies::Policies;
 pub use run::{Sources, Timescale};
 pub use settings::Settings;
 pub use status::{CIRCUIT_OPEN, EPOCH, FAILURES, LEFT_OUT, NAME, ROWS, Report, State};

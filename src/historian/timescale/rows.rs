@@ -39,22 +39,26 @@ impl ToSql for At {
     to_sql_checked!();
 }
 
-/// How many rows were sent, and between which instants they lie.
+/// How many rows were sent, how many PostgreSQL has no timestamp for, and between which instants
+/// those that were sent lie.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub rows: u64,
+    pub left_out: u64,
     pub first: i64,
     pub last: i64,
 }
 
 /// A copy into a table of this session.
-struct Copy<'t> {
+#[derive(Clone, Copy)]
+pub(super) struct Copy<'t> {
     statement: &'t str,
     types: &'t [Type],
     table: &'static str,
 }
 
-const POINTS: Copy<'static> = Copy {
+/// Points into the session's own table.
+pub(super) const POINTS: Copy<'static> = Copy {
     statement: "COPY incoming_points (entity_type, entity_id, metric_key, time, value, value_text, \
         quality, device_id, epoch) FROM STDIN BINARY",
     types: &[
@@ -69,6 +73,13 @@ const POINTS: Copy<'static> = Copy {
         Type::INT8,
     ],
     table: "telemetry_history",
+};
+
+/// Points that are all new, where they belong.
+pub(super) const NEW_POINTS: Copy<'static> = Copy {
+    statement: "COPY telemetry_history (entity_type, entity_id, metric_key, time, value, \
+        value_text, quality, device_id, epoch) FROM STDIN BINARY",
+    ..POINTS
 };
 
 const LETTERS: Copy<'static> = Copy {
@@ -110,12 +121,12 @@ const EVENTS: Copy<'static> = Copy {
 /// Sends the points of an epoch after `place`.
 pub(super) async fn send_points(
     transaction: &Transaction<'_>,
+    copy: Copy<'_>,
     batches: impl Iterator<Item = Result<RecordBatch, Error>>,
     place: u64,
 ) -> Result<Sent, Error> {
-    let mut writer = pin!(POINTS.begin(transaction).await?);
-    let mut sent = Sent { rows: 0, first: i64::MAX, last: i64::MIN };
-    let mut left_out = 0;
+    let mut writer = pin!(copy.begin(transaction).await?);
+    let mut sent = Sent { rows: 0, left_out: 0, first: i64::MAX, last: i64::MIN };
     for batch in batches {
         let batch = batch?;
         let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
@@ -130,7 +141,7 @@ pub(super) async fn send_points(
                 continue;
             }
             if !STORABLE.contains(&time) {
-                left_out += 1;
+                sent.left_out += 1;
                 continue;
             }
             let text = texts.is_valid(i).then(|| plain(texts.value(i)));
@@ -150,8 +161,7 @@ pub(super) async fn send_points(
             (sent.first, sent.last) = (sent.first.min(time), sent.last.max(time));
         }
     }
-    leave_out(left_out);
-    POINTS.end(writer.finish().await, sent.rows)?;
+    copy.end(writer.finish().await, sent.rows)?;
     Ok(sent)
 }
 
@@ -241,14 +251,14 @@ impl Copy<'_> {
 }
 
 /// PostgreSQL's texts have no NUL: it becomes the replacement character.
-fn plain(text: &str) -> Cow<'_, str> {
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
     match text.contains('\0') {
         true => text.replace('\0', "\u{fffd}").into(),
         false => text.into(),
     }
 }
 
-fn leave_out(rows: u64) {
+pub(super) fn leave_out(rows: u64) {
     if rows > 0 {
         metrics::counter!(LEFT_OUT, "sink" => NAME).increment(rows);
     }

@@ -1,10 +1,12 @@
 //! The thread of the sink: session after session, each from where the database is.
 
 use super::error::Error;
-use super::follow::{Follow, Told};
+use super::follow::{Ask, Follow, Told};
 use super::identity;
 use super::letters::Letters;
-use super::session::{Session, Writer};
+use super::look::Look;
+use super::retain::Retention;
+use super::session::{Points, Session, Writer};
 use super::settings::Settings;
 use super::status::{Report, State, Status};
 use super::work::{self, Work};
@@ -14,7 +16,6 @@ use crate::base::shutdown::Shutdown;
 use crate::historian::Historian;
 use crate::historian::replaced::Replaced;
 use crate::model::Epoch;
-use arrow::array::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt};
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ use tracing::error;
 /// How far an idle engine's place may fall behind, in epochs of milliseconds: it moves with the
 /// rows, and where there are none not with every tick.
 const IDLE_EPOCHS: u64 = 10_000;
+
+/// For what is about to come.
+const NAP: Duration = Duration::from_millis(2);
 
 /// Where the rows come from.
 pub struct Sources {
@@ -42,6 +46,8 @@ pub struct Sources {
     /// The view `events`; `None` where another process writes points and events, and this sink
     /// writes the dead letters of its own log.
     pub events: Option<Box<dyn Follow>>,
+    /// The views that have tables of their own; `None` together with `events`.
+    pub views: Option<Box<dyn Ask>>,
 }
 
 impl Sources {
@@ -64,7 +70,9 @@ impl Timescale {
     /// Starts to follow. A database that is not there is no error: it is tried again and again.
     pub fn start(settings: Settings, sources: Sources) -> Result<Self, Error> {
         let shard = identity::of(&sources.data)?;
-        let writer = Writer { shard, fence: None, recovered: sources.recovered };
+        let policies = sources.views.is_some().then_some(settings.policies);
+        let writer =
+            Writer { shard, fence: None, recovered: sources.recovered, policies, told: false };
         let (status, stop) = (Arc::new(Status::new()), Shutdown::new());
         let historian = Arc::clone(&sources.historian);
         let failed = |source| Error::Io { action: "start the thread of the sink".into(), source };
@@ -98,9 +106,11 @@ impl Timescale {
     /// Blocks.
     pub fn finish(&self, patience: Duration) {
         let (begun, last) = (Instant::now(), self.historian.epoch());
+        self.status.finish();
         while begun.elapsed() < patience {
             let report = self.report();
-            if report.state != State::Following || report.epoch >= last {
+            let is_there = report.epoch >= last && self.status.is_finished();
+            if report.state != State::Following || is_there {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -151,15 +161,25 @@ impl Sink {
         let mut letters = Letters::after(fs, log, session.place());
         let mut epochs = historian.epochs();
         let mut events = self.sources.follow();
+        let mut look = Look::new();
+        let mut retention = Retention::of(self.settings.policies.retain);
         loop {
             epochs.mark_unchanged();
             let all = self.step(&mut session, &mut letters).await?;
+            let pause = self.look(&mut session, &mut look).await?;
+            if self.sources.views.is_some() {
+                retention.go_on(&mut session, historian.archived_epoch()).await?;
+            }
             backoff.reset();
+            let wait = pause.unwrap_or_default();
+            let is_behind = look.reached() < historian.epoch() || self.status.finishes();
             let told = tokio::select! {
                 biased;
                 told = events.next() => Some(told),
-                () = std::future::ready(()), if !all => None,
+                () = std::future::ready(()), if !all || pause.is_none() => None,
                 Ok(()) = epochs.changed() => None,
+                () = self.status.end() => None,
+                () = tokio::time::sleep(wait.max(NAP)), if is_behind => None,
             };
             match told {
                 None => {}
@@ -168,6 +188,23 @@ impl Sink {
                 Some(None) => events = self.sources.follow(),
             }
         }
+    }
+
+    /// Writes the next piece of what has changed in the views. How long nothing is to be done then;
+    /// `None` when there is more.
+    async fn look(
+        &self,
+        session: &mut Session,
+        look: &mut Look,
+    ) -> Result<Option<Duration>, Error> {
+        let Some(views) = &self.sources.views else {
+            self.status.looked(Epoch(u64::MAX), true);
+            return Ok(Some(Duration::MAX));
+        };
+        let is_last = self.status.finishes() && !self.status.is_finished();
+        let finished = look.go_on(session, &**views, is_last).await?;
+        self.status.looked(look.reached(), finished);
+        Ok(look.pause())
     }
 
     /// Writes the next piece of what the database lacks; whether that was all.
@@ -182,18 +219,20 @@ impl Sink {
                 for step in steps {
                     for batch in work::file(historian.directory(), &step.file)? {
                         let place = session.place();
-                        session.write(Some(std::iter::once(batch)), &[], &[], place).await?;
+                        let batch = batch?;
+                        let points = || Box::new(std::iter::once(Ok(batch.clone()))) as Box<_>;
+                        session.write(Some(&points), &[], &[], place).await?;
                     }
                     if step.reaches > session.place() {
-                        self.reach(session, letters, (NO_POINTS, &gone), step.reaches).await?;
+                        self.reach(session, letters, (None, &gone), step.reaches).await?;
                     }
                 }
                 Ok(false)
             }
             Work::Hot { points, reaches } => {
                 let all = reaches == points.epoch();
-                let points = (Some(work::hot(&points)), &gone[..]);
-                self.reach(session, letters, points, reaches).await?;
+                let hot = || Box::new(work::hot(&points)) as Box<_>;
+                self.reach(session, letters, (Some(&hot), &gone), reaches).await?;
                 Ok(all)
             }
             Work::Nothing(closed) => {
@@ -201,11 +240,11 @@ impl Sink {
                 let idle = found.is_empty() && closed.0 < session.place().0 + IDLE_EPOCHS;
                 if more {
                     let place = session.place();
-                    session.write(NO_POINTS, &[], &found, place).await?;
+                    session.write(None, &[], &found, place).await?;
                 } else if idle {
                     self.status.reached(closed);
                 } else {
-                    session.write(NO_POINTS, &[], &found, closed).await?;
+                    session.write(None, &[], &found, closed).await?;
                     self.status.moved(closed);
                 }
                 Ok(!more)
@@ -218,7 +257,7 @@ impl Sink {
         &self,
         session: &mut Session,
         letters: &mut Letters,
-        (points, gone): (Option<impl Iterator<Item = Result<RecordBatch, Error>>>, &[Replaced]),
+        (points, gone): (Option<&Points<'_>>, &[Replaced]),
         reaches: Epoch,
     ) -> Result<(), Error> {
         let last = loop {
@@ -227,12 +266,10 @@ impl Sink {
                 break found;
             }
             let place = session.place();
-            session.write(NO_POINTS, &[], &found, place).await?;
+            session.write(None, &[], &found, place).await?;
         };
         session.write(points, gone, &last, reaches).await?;
         self.status.moved(reaches);
         Ok(())
     }
 }
-
-const NO_POINTS: Option<std::iter::Empty<Result<RecordBatch, Error>>> = None;

@@ -8,13 +8,25 @@
 use super::error::Error;
 use super::follow::Told;
 use super::letters::Letter;
-use super::rows::{At, ENTITY_TYPE, STORABLE, Sent, send_events, send_letters, send_points};
+use super::policies::{self, Policies};
+use super::rows::{
+    At, ENTITY_TYPE, NEW_POINTS, POINTS, STORABLE, Sent, leave_out, send_events, send_letters,
+    send_points,
+};
 use super::settings::Settings;
+use super::statements::{
+    BEGIN_VIEWS, CLAIM, DELETE_POINTS, DELETE_RETRACTED_EVENTS, DELETE_UNTOLD_EVENTS, FIND,
+    FIND_VIEWS, INCOMING, INSERT_LETTERS, MISSING_POINTS, MOVE, NESTED, NUMBER, UPSERT_EVENTS,
+    UPSERT_POINTS,
+};
 use super::status::{NAME, ROWS};
+use super::tables::{TABLES, Table};
 use crate::historian::replaced::Replaced;
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
 mod embedded {
@@ -28,66 +40,11 @@ const MIGRATION_LOCK: i64 = 0x6d69_6c6c_7374_7265;
 /// How long a session may take to begin, and a transaction to commit.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const INCOMING: &str = "\
-CREATE TEMP TABLE incoming_points (LIKE telemetry_history) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE incoming_letters (LIKE dead_letters) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE incoming_events (LIKE system_events, diff bigint NOT NULL) ON COMMIT DELETE ROWS;";
+/// How many transactions do not try to copy points after one in which a key was known.
+const UPSERTS: u32 = 16;
 
-const CLAIM: &str = "\
-INSERT INTO sink_cursors AS c (shard, epoch, fence) VALUES ($1, 0, 1)
-ON CONFLICT (shard) DO UPDATE SET fence = c.fence + 1, epoch = least(c.epoch, $2)
-RETURNING epoch, fence";
-const FIND: &str = "SELECT epoch, fence FROM sink_cursors WHERE shard = $1";
-const MOVE: &str =
-    "UPDATE sink_cursors SET epoch = $1 WHERE shard = $2 AND epoch = $3 AND fence = $4";
-
-const UPSERT_POINTS: &str = "\
-INSERT INTO telemetry_history AS t
-SELECT * FROM incoming_points
-ON CONFLICT (entity_type, entity_id, metric_key, time) DO UPDATE SET
-    value = excluded.value, value_text = excluded.value_text, quality = excluded.quality,
-    device_id = excluded.device_id, epoch = excluded.epoch
-WHERE excluded.epoch > t.epoch";
-/// Asked only when fewer rows were touched than sent: by index, whatever the planner thinks.
-const NESTED: &str = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
-const MISSING_POINTS: &str = "\
-SELECT count(*) FROM incoming_points i WHERE NOT EXISTS (
-    SELECT FROM telemetry_history t
-    WHERE t.entity_type = i.entity_type AND t.entity_id = i.entity_id
-        AND t.metric_key = i.metric_key AND t.time = i.time AND t.epoch >= i.epoch
-        AND t.time BETWEEN $1 AND $2)";
-
-/// Whatever is gone, up to the epoch at which it went; what came again is newer.
-const DELETE_POINTS: &str = "\
-DELETE FROM telemetry_history t
-USING unnest($2::text[], $3::text[], $4::timestamptz[], $5::bigint[])
-    AS gone (entity_id, metric_key, time, before)
-WHERE t.entity_type = $1 AND t.entity_id = gone.entity_id AND t.metric_key = gone.metric_key
-    AND t.time = gone.time AND t.epoch < gone.before AND t.time BETWEEN $6 AND $7";
-
-const INSERT_LETTERS: &str = "\
-INSERT INTO dead_letters SELECT * FROM incoming_letters
-ON CONFLICT (shard, epoch, ordinal) DO NOTHING";
-
-const DELETE_UNTOLD_EVENTS: &str = "\
-DELETE FROM system_events t WHERE t.shard = $1 AND NOT EXISTS (
-    SELECT FROM incoming_events i
-    WHERE i.entity_type = t.entity_type AND i.entity_id = t.entity_id
-        AND i.rule_id = t.rule_id AND i.time = t.time)";
-const DELETE_RETRACTED_EVENTS: &str = "\
-DELETE FROM system_events t USING incoming_events i
-WHERE t.shard = $1 AND i.diff < 0 AND i.entity_type = t.entity_type
-    AND i.entity_id = t.entity_id AND i.rule_id = t.rule_id AND i.time = t.time";
-const UPSERT_EVENTS: &str = "\
-INSERT INTO system_events AS t
-SELECT DISTINCT ON (entity_type, entity_id, rule_id, time)
-    shard, entity_type, entity_id, rule_id, time, event_type, severity, message, suppressed, epoch
-FROM incoming_events WHERE diff > 0
-ON CONFLICT (shard, entity_type, entity_id, rule_id, time) DO UPDATE SET
-    event_type = excluded.event_type, severity = excluded.severity, message = excluded.message,
-    suppressed = excluded.suppressed, epoch = excluded.epoch
-WHERE (t.event_type, t.severity, t.message, t.suppressed) IS DISTINCT FROM
-    (excluded.event_type, excluded.severity, excluded.message, excluded.suppressed)";
+/// Points, batch by batch, as often as they are asked for.
+pub(super) type Points<'a> = dyn Fn() -> Box<dyn Iterator<Item = Result<RecordBatch, Error>>> + 'a;
 
 /// Who writes: the data directory, and the fence once it was given.
 #[derive(Debug)]
@@ -97,6 +54,10 @@ pub(super) struct Writer {
     /// The last epoch of the log when the process started. A cursor beyond it counts epochs that
     /// this log has lost, and will give anew.
     pub recovered: Epoch,
+    /// What becomes of old rows, where points and views are written.
+    pub policies: Option<Policies>,
+    /// Whether the policies that hold were told.
+    pub told: bool,
 }
 
 /// A connection at its place.
@@ -105,6 +66,12 @@ pub(super) struct Session {
     shard: String,
     fence: i64,
     place: Epoch,
+    /// How many times points are not to be copied where they belong, because some were known.
+    known: u32,
+    /// The number of this writer in the tables of views.
+    pub(super) writer: i32,
+    /// Where those tables are.
+    pub(super) views: BTreeMap<&'static str, Epoch>,
 }
 
 impl Session {
@@ -123,19 +90,30 @@ impl Session {
     /// is twice; those of epochs up to the place are left out.
     pub async fn write(
         &mut self,
-        points: Option<impl Iterator<Item = Result<RecordBatch, Error>>>,
+        points: Option<&Points<'_>>,
         gone: &[Replaced],
         letters: &[Letter],
         reaches: Epoch,
     ) -> Result<(), Error> {
-        let place = self.place;
+        let (place, wait) = (self.place, self.known.saturating_sub(1));
         let commit = async {
-            let (transaction, shard) = self.transaction(reaches).await?;
-            let mut sent = 0;
+            let (mut transaction, shard) = self.transaction(reaches).await?;
+            let (mut sent, mut left_out, mut known) = (0, 0, wait);
             if let Some(points) = points {
-                let points = send_points(&transaction, points, place.0).await?;
-                upsert_points(&transaction, points).await?;
-                sent = points.rows;
+                let copied = match wait {
+                    0 => copy_points(&mut transaction, points, place).await?,
+                    _ => None,
+                };
+                let points = match copied {
+                    Some(copied) => copied,
+                    None => {
+                        known = if wait == 0 { UPSERTS } else { wait };
+                        let sent = send_points(&transaction, POINTS, points(), place.0).await?;
+                        upsert_points(&transaction, sent).await?;
+                        sent
+                    }
+                };
+                (sent, left_out) = (points.rows, points.left_out);
             }
             let now = |row: &&Replaced| place.next() < row.before && row.before <= reaches.next();
             delete_points(&transaction, gone.iter().filter(now)).await?;
@@ -147,9 +125,10 @@ impl Session {
             metrics::counter!(ROWS, "sink" => NAME, "table" => "telemetry_history").increment(sent);
             metrics::counter!(ROWS, "sink" => NAME, "table" => "dead_letters")
                 .increment(letters.len() as u64);
-            Ok(())
+            leave_out(left_out);
+            Ok(known)
         };
-        patiently("write rows", commit).await?;
+        self.known = patiently("write rows", commit).await?;
         self.place = reaches;
         Ok(())
     }
@@ -182,19 +161,39 @@ impl Session {
         let mut runner = embedded::migrations::runner();
         runner.set_migration_table_name(MIGRATIONS);
         runner.run_async(&mut client).await.map_err(Error::Migrate)?;
+        if let Some(policies) = &writer.policies {
+            let found = policies::apply(&mut client, policies).await?;
+            if !std::mem::replace(&mut writer.told, true) {
+                found.tell(policies);
+            }
+        }
         let unlocking = Error::database("let others migrate");
         client
             .execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK])
             .await
             .map_err(unlocking)?;
-        client.batch_execute(INCOMING).await.map_err(Error::database("prepare the session"))?;
+        let incoming = TABLES.iter().map(Table::incoming).collect::<String>();
+        let prepared = client.batch_execute(&format!("{INCOMING}\n{incoming}")).await;
+        prepared.map_err(Error::database("prepare the session"))?;
         let (place, fence) = find(&client, writer).await?;
+        let (number, views) = find_views(&client, writer).await?;
         let shard = writer.shard.clone();
-        Ok(Self { client, shard, fence, place: Epoch(place as u64) })
+        Ok(Self {
+            client,
+            shard,
+            fence,
+            place: Epoch(place as u64),
+            known: 0,
+            writer: number,
+            views,
+        })
     }
 
     /// A transaction that has moved the cursor.
-    async fn transaction(&mut self, reaches: Epoch) -> Result<(Transaction<'_>, String), Error> {
+    pub(super) async fn transaction(
+        &mut self,
+        reaches: Epoch,
+    ) -> Result<(Transaction<'_>, String), Error> {
         let (from, to, shard) = (self.place.0 as i64, reaches.0 as i64, self.shard.clone());
         let begun = self.client.transaction().await;
         let transaction = begun.map_err(Error::database("begin a transaction"))?;
@@ -223,9 +222,51 @@ async fn find(client: &Client, writer: &mut Writer) -> Result<(i64, i64), Error>
     let recovered = writer.recovered.0 as i64;
     let claimed = client.query_one(CLAIM, &[&writer.shard, &recovered]).await;
     let row = claimed.map_err(Error::database("claim the cursor"))?;
+    let begun = client.execute(BEGIN_VIEWS, &[&writer.shard, &recovered]).await;
+    begun.map_err(Error::database("claim the places of the tables"))?;
     let (place, fence) = (row.get(0), row.get(1));
     writer.fence = Some(fence);
     Ok((place, fence))
+}
+
+/// The writer's number, and where its tables of views are. A table beyond the log begins anew.
+async fn find_views(
+    client: &Client,
+    writer: &Writer,
+) -> Result<(i32, BTreeMap<&'static str, Epoch>), Error> {
+    let failed = || Error::database("find the places of the tables");
+    let number = client.query_one(NUMBER, &[&writer.shard]).await.map_err(failed())?.get(0);
+    let rows = client.query(FIND_VIEWS, &[&number]).await.map_err(failed())?;
+    let place = |row: &tokio_postgres::Row| {
+        let (view, epoch): (&str, i64) = (row.get(0), row.get(1));
+        let table = TABLES.iter().find(|table| table.name == view)?;
+        Some((table.name, Epoch(epoch as u64)))
+    };
+    Ok((number, rows.iter().filter_map(place).collect()))
+}
+
+/// Copies points where they belong, which is the quickest way, when all their keys are new; `None`,
+/// and nothing done, when one is not.
+async fn copy_points(
+    transaction: &mut Transaction<'_>,
+    points: &Points<'_>,
+    place: Epoch,
+) -> Result<Option<Sent>, Error> {
+    let failed = || Error::database("copy rows");
+    let savepoint = transaction.savepoint("new_points").await.map_err(failed())?;
+    match send_points(&savepoint, NEW_POINTS, points(), place.0).await {
+        Ok(sent) => {
+            savepoint.commit().await.map_err(failed())?;
+            Ok(Some(sent))
+        }
+        Err(Error::Database { source, .. })
+            if source.code() == Some(&SqlState::UNIQUE_VIOLATION) =>
+        {
+            savepoint.rollback().await.map_err(failed())?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Every row that was sent is there, or a newer one of its key.
@@ -275,7 +316,7 @@ async fn execute(transaction: &Transaction<'_>, statement: &str) -> Result<u64, 
     transaction.execute(statement, &[]).await.map_err(Error::database("write rows"))
 }
 
-async fn patiently<T>(
+pub(super) async fn patiently<T>(
     action: &'static str,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {

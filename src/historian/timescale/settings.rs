@@ -1,6 +1,7 @@
 //! Where the database is and how to get there.
 
 use super::error::Error;
+use super::policies::Policies;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -22,6 +23,7 @@ const UTC: &str = "-c timezone=UTC";
 pub struct Settings {
     config: Config,
     tls: MakeRustlsConnect,
+    pub(super) policies: Policies,
 }
 
 impl Settings {
@@ -47,7 +49,13 @@ impl Settings {
         if config.get_application_name().is_none() {
             config.application_name("millstream");
         }
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls(authorities)?) })
+        let tls = MakeRustlsConnect::new(tls(authorities)?);
+        Ok(Self { config, tls, policies: Policies::default() })
+    }
+
+    /// The same with what is wanted of old rows.
+    pub fn with(self, policies: Policies) -> Self {
+        Self { policies, ..self }
     }
 
     /// `HOST[:PORT]/DATABASE`, for messages: no password.

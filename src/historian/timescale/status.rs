@@ -4,6 +4,7 @@ use super::error::Error;
 use crate::model::Epoch;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 /// Gauge: the epoch up to which everything is in the database. Label `sink`.
@@ -46,13 +47,22 @@ pub struct Report {
 
 /// The shared side of a sink.
 #[derive(Debug)]
-pub(super) struct Status(Mutex<Inner>);
+pub(super) struct Status {
+    inner: Mutex<Inner>,
+    end: Notify,
+}
 
 #[derive(Debug)]
 struct Inner {
     report: Report,
     /// What the database says of itself, once it was asked.
     cursor: Option<Epoch>,
+    /// Where its points are, and its tables of views.
+    points: Epoch,
+    views: Epoch,
+    /// Whether the places are to be written that else would wait, and whether they were.
+    finishes: bool,
+    finished: bool,
 }
 
 impl State {
@@ -71,11 +81,40 @@ impl Status {
     pub fn new() -> Self {
         let report =
             Report { state: State::Connecting, epoch: Epoch(0), last_error: String::new() };
-        Self(Mutex::new(Inner { report, cursor: None }))
+        let (points, views) = (Epoch(0), Epoch(0));
+        let inner = Inner { report, cursor: None, points, views, finishes: false, finished: false };
+        Self { inner: Mutex::new(inner), end: Notify::new() }
     }
 
     pub fn report(&self) -> Report {
-        self.lock().report.clone()
+        let inner = self.lock();
+        Report { epoch: inner.points.min(inner.views), ..inner.report.clone() }
+    }
+
+    /// The program is about to end.
+    pub fn finish(&self) {
+        self.lock().finishes = true;
+        self.end.notify_one();
+    }
+
+    /// Returns once when the program is about to end.
+    pub async fn end(&self) {
+        self.end.notified().await;
+    }
+
+    pub fn finishes(&self) -> bool {
+        self.lock().finishes
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.lock().finished
+    }
+
+    /// The tables of views are at an epoch; `finished` when all their places are written.
+    pub fn looked(&self, epoch: Epoch, finished: bool) {
+        let mut inner = self.lock();
+        inner.views = epoch;
+        inner.finished |= finished;
     }
 
     pub fn cursor(&self) -> Option<Epoch> {
@@ -91,7 +130,7 @@ impl Status {
         info!(server, %cursor, "following into the database");
         let mut inner = self.lock();
         inner.cursor = Some(cursor);
-        inner.report.epoch = cursor;
+        (inner.points, inner.views) = (cursor, Epoch(0));
         drop(inner);
         self.set(State::Following);
     }
@@ -106,7 +145,7 @@ impl Status {
     pub fn reached(&self, epoch: Epoch) {
         metrics::gauge!(EPOCH, "sink" => NAME).set(epoch.0 as f64);
         let mut inner = self.lock();
-        inner.report.epoch = epoch;
+        inner.points = epoch;
         inner.report.last_error.clear();
         drop(inner);
         self.set(State::Following);
@@ -139,6 +178,6 @@ impl Status {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

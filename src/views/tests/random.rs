@@ -1,5 +1,6 @@
 //! Random sequences of changes: what subscribers hear folds to what readers see, at every epoch.
 
+use super::asked::Elsewhere;
 use super::*;
 use crate::model::{ErrorRow, FleetThresholdRow, Occurrence};
 use futures::FutureExt;
@@ -220,6 +221,10 @@ fn replace<R: Clone>(rows: &mut Vec<R>, row: R, same: impl Fn(&R, &R) -> bool) -
     changes
 }
 
+/// Views that are asked what has changed.
+const TABLES: [&str; 6] =
+    ["asset_metrics", "asset_health", "threshold_states", "rollups_1m", "asset_types", "assets"];
+
 /// A client that keeps a view up to date by what it is told.
 struct Client {
     view: &'static str,
@@ -318,6 +323,8 @@ fn contents_that_were_read_back_go_on_alike() {
         first.push(Change::Documents(assets.collect()));
         views.apply(Epoch(1), first);
         let mut again = None;
+        let mut elsewhere = TABLES.map(Elsewhere::new);
+        let mut late = Random(seed);
         for epoch in 2..50 {
             if epoch == 10 + seed {
                 // What comes later is not in the image, also when it is written after that.
@@ -339,10 +346,19 @@ fn contents_that_were_read_back_go_on_alike() {
             let changes = plant.epoch();
             let Some(again) = &again else {
                 views.apply(Epoch(epoch), changes);
+                for table in elsewhere.iter_mut().filter(|_| late.chance(30)) {
+                    table.ask(&views, &format!("seed {seed}, epoch {epoch}"));
+                }
                 continue;
             };
             views.apply(Epoch(epoch), changes.clone());
             again.apply(Epoch(epoch), changes);
+            // Whoever has asked before, if he did, goes on asking what was read back.
+            for table in &mut elsewhere {
+                if late.chance(40) {
+                    table.ask(again, &format!("seed {seed}, epoch {epoch}"));
+                }
+            }
             for view in View::ALL {
                 let of = |views: &Views| show(views, view.name(), &Filter::default());
                 assert_eq!(of(again), of(&views), "seed {seed}, epoch {epoch}, {view}");
