@@ -26,6 +26,8 @@ mod answer;
 mod named;
 mod front;
 mod postgres;
+mod prepared;
+mod cursor;
 mod render;
 pub mod verify;
 mod conservation;
@@ -35,6 +37,7 @@ mod tests;
 
 pub use answer::Answer;
 pub use conservation::{Conservation, Frames, FramesRead};
+pub use cursor::{Cursor, Piece};
 pub use error::{Error, Kind};
 pub use front::Query;
 pub use limits::Limits;
@@ -42,7 +45,8 @@ pub use named::{
     Fallback, Library, NamedQuery, Parameter, ParameterType, check as check_named,
     read as read_named, read_folder,
 };
-pub use postgres::{Command, Described, Question, Statement, Values};
+pub use postgres::{Command, CopyForm, Question, Statement, Values};
+pub use prepared::{Described, Table};
 pub use render::{Form, Renderer, render};
 pub use source::{
     Archived, Contents, NoSystemTables, SystemTables, TypeShape, ViewRows, ViewSource, WideColumn,

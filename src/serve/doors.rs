@@ -2,6 +2,7 @@
 
 use super::edits::{Correction, Deletion, EditAnswer};
 use crate::model::{Epoch, Kind};
+use crate::query;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -37,6 +38,9 @@ pub trait Doors: Send + Sync + 'static {
 
     /// Runs a query. Errors that show up while rows are read come in the stream and end it.
     async fn sql(&self, text: &str) -> Result<Rows, DoorError>;
+
+    /// Runs a query whose answer is read in pages.
+    async fn cursor(&self, text: &str) -> Result<query::Cursor, DoorError>;
 
     /// The named queries.
     fn queries(&self) -> Vec<ListedQuery>;

@@ -4,7 +4,7 @@ use super::doors::{DoorError, ListedQuery};
 use super::formats::Format;
 use super::problem::Problem;
 use super::server::State;
-use super::sql::columns_and_rows;
+use super::sql::{begin, columns_and_rows, named, query_id, unless_ended, until_ended};
 use axum::Json;
 use axum::extract::{self, Path, Query};
 use axum::http::HeaderMap;
@@ -38,7 +38,10 @@ pub(super) async fn list(extract::State(state): extract::State<State>) -> Json<Q
     get,
     path = "/api/v1/queries/{name}",
     tag = "sql",
-    params(("name" = String, Path, description = "The query's name")),
+    params(
+        ("name" = String, Path, description = "The query's name"),
+        ("millstream-query-id" = Option<String>, Header, description = "As of `/api/v1/sql`"),
+    ),
     responses(
         (status = 200, description = "`{query, columns, rows}`; or CSV or Arrow by Accept", content(
             (serde_json::Value = "application/json"),
@@ -58,7 +61,9 @@ pub(super) async fn run(
     headers: HeaderMap,
 ) -> Result<Response, DoorError> {
     let format = Format::accepted(&headers)?;
-    let rows = state.doors.query(&name, given).await?;
+    let id = query_id(&headers)?;
+    let run = begin(&state, &id)?;
+    let rows = unless_ended(&run, state.doors.query(&name, given)).await?;
     let head = format!("\"query\":{},", serde_json::Value::from(name));
-    columns_and_rows(format, &head, rows).await
+    columns_and_rows(format, &head, until_ended(rows, run)).await.map(|answer| named(answer, &id))
 }

@@ -155,12 +155,14 @@ async fn the_api_describes_itself() {
         routes,
         [
             "delete /api/v1/catalog/{kind}/{key}",
+            "delete /api/v1/sql/{id}",
             "delete /api/v1/telemetry",
             "get /",
             "get /api/v1/catalog/{kind}",
             "get /api/v1/catalog/{kind}/{key}",
             "get /api/v1/queries",
             "get /api/v1/queries/{name}",
+            "get /api/v1/sql/{id}",
             "get /api/v1/subscribe",
             "get /api/v1/views",
             "get /api/v1/views/{name}",
@@ -175,7 +177,7 @@ async fn the_api_describes_itself() {
             "put /api/v1/catalog/{kind}/{key}",
         ]
     );
-    assert_eq!(crate::serve::openapi().paths.paths.len(), 16);
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 17);
     assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
     let page = server.get("/", "*/*").await.text().await.unwrap();
     assert!(page.contains("page.js") && !page.contains("https://"));
