@@ -113,6 +113,10 @@ impl Doors for RuntimeDoors {
         Ok(rows(self.runtime.query.sql(text).await.map_err(asked)?))
     }
 
+    async fn cursor(&self, text: &str) -> Result<query::Cursor, DoorError> {
+        self.runtime.query.cursor(text).await.map_err(asked)
+    }
+
     fn queries(&self) -> Vec<ListedQuery> {
         list_queries(&self.queries)
     }
@@ -347,15 +351,5 @@ fn faulty(problems: &[Problem]) -> DoorError {
 }
 
 pub(super) fn asked(error: query::Error) -> DoorError {
-    let kind = match error.kind() {
-        query::Kind::Refused | query::Kind::Syntax | query::Kind::Parameter => ErrorKind::Malformed,
-        query::Kind::UnknownTable | query::Kind::UnknownColumn => ErrorKind::Invalid,
-        query::Kind::Limit => ErrorKind::Invalid,
-        query::Kind::Failed => ErrorKind::Internal,
-    };
-    let detail = DoorError::new(kind, error.to_string());
-    match error.hint() {
-        Some(hint) => detail.hint(hint),
-        None => detail,
-    }
+    error.into()
 }

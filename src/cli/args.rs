@@ -193,7 +193,7 @@ pub enum Command {
     Check(CheckArgs),
     /// Print JSON Schemas of documents and of telemetry, for editors and other programs.
     Schemas(SchemasArgs),
-    /// Print a line for `serve --postgres-users`; the password comes on standard input.
+    /// Print a line for `serve --postgres-users` and `--flight-users`; the password comes on standard input.
     PostgresUser(PostgresUserArgs),
 }
 
@@ -269,6 +269,9 @@ pub struct ServeArgs {
     /// For clients that speak PostgreSQL's protocol.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+    /// For clients that speak Flight SQL.
+    #[command(flatten)]
+    pub flight: FlightArgs,
     /// For several processes.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -301,6 +304,36 @@ pub struct PostgresArgs {
         requires_all = ["postgres", "postgres_tls_cert"]
     )]
     pub postgres_tls_key: Option<PathBuf>,
+}
+
+/// SQL for clients of Apache Arrow: ADBC, JDBC, Power BI, pandas, polars.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Flight SQL clients")]
+pub struct FlightArgs {
+    /// Answer clients of Flight SQL at this address; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", env = "MILLSTREAM_FLIGHT")]
+    pub flight: Option<SocketAddr>,
+    /// File with the users who may come in, as for `--postgres-users` [default: that file]. Without
+    /// one everybody on this machine may, and nobody else.
+    #[arg(long, value_name = "FILE", env = "MILLSTREAM_FLIGHT_USERS", requires = "flight")]
+    pub flight_users: Option<PathBuf>,
+    /// File with the server's certificate, PEM [default: that of `--postgres-tls-cert`]. With one
+    /// nobody is answered without encryption.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MILLSTREAM_FLIGHT_TLS_CERT",
+        requires_all = ["flight", "flight_tls_key"]
+    )]
+    pub flight_tls_cert: Option<PathBuf>,
+    /// File with the server's private key, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MILLSTREAM_FLIGHT_TLS_KEY",
+        requires_all = ["flight", "flight_tls_cert"]
+    )]
+    pub flight_tls_key: Option<PathBuf>,
 }
 
 /// One dataflow in several processes: capacity, not replication.

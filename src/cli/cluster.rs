@@ -1,7 +1,7 @@
 //! `serve` as one process of several: the doors stay open while the others come and go.
 
 use super::args::{ClusterArgs, Common, ServeArgs};
-use super::postgres::{PostgresDoor, Told};
+use super::clients::{ClientDoors, Wanted};
 use super::run::Outcome;
 use super::serve::{self, Door};
 use crate::app::{self, Cluster, Runtime};
@@ -33,7 +33,7 @@ impl ClusterArgs {
 pub async fn run(
     common: &Common,
     args: &ServeArgs,
-    hosts: app::Hosts,
+    (hosts, clients): (app::Hosts, Vec<Wanted>),
     mut settings: app::Settings,
 ) -> anyhow::Result<Outcome> {
     let stop = Shutdown::new();
@@ -47,10 +47,11 @@ pub async fn run(
     std::fs::create_dir_all(&data)?;
     let signalled = serve::signalled();
     let door = Door::open(common, common.listen(), &data).await?;
-    let postgres = args.postgres.open().await?;
-    let (address, told, shown) = (door.address, Told(&postgres), data.display());
+    let clients = ClientDoors::open(clients).await?;
+    let (address, shown) = (door.address, data.display());
     say!(
-        "millstream serves http://{address}{told} from {shown} as process {process} of {processes}"
+        "millstream serves http://{address}{clients} from {shown} as process {process} of \
+         {processes}"
     );
     let signals = stop.clone();
     tokio::spawn(async move {
@@ -64,19 +65,17 @@ pub async fn run(
             let (ended, cluster) = (Shutdown::new(), Arc::clone(&cluster));
             let reason: Reason = Arc::new(move || reason(&cluster.waits_for()));
             let refusing = tokio::spawn(door.refuse(reason, ended.clone())?);
-            let clients = postgres.as_ref().map(|door| door.refuse(ended.clone())).transpose()?;
+            let refused = clients.refuse(&ended)?;
             let opened = open(settings.clone(), folder.clone()).await;
             ended.trigger();
             refusing.await??;
-            if let Some(clients) = clients {
-                clients.close().await?;
-            }
+            refused.close().await?;
             opened
         };
         let ended = match opened {
             Ok(runtime) => {
                 info!("the cluster is whole");
-                let doors = (&door, postgres.as_ref());
+                let doors = (&door, &clients);
                 serve_whole(common, args, doors, Arc::new(runtime), folder.clone()).await
             }
             Err(error) => Err(error),
@@ -119,7 +118,7 @@ async fn open(settings: app::Settings, folder: Option<PathBuf>) -> anyhow::Resul
 async fn serve_whole(
     common: &Common,
     args: &ServeArgs,
-    (door, postgres): (&Door, Option<&PostgresDoor>),
+    (door, clients): (&Door, &ClientDoors),
     runtime: Arc<Runtime>,
     folder: Option<PathBuf>,
 ) -> anyhow::Result<()> {
@@ -127,13 +126,11 @@ async fn serve_whole(
         app::watch_folder(Arc::clone(&runtime), door.data.clone(), folder)?;
     }
     let open = door.serve(common, &runtime)?;
-    let clients = postgres.map(|door| door.serve(&runtime)).transpose()?;
+    let clients = clients.serve(&runtime)?;
     let mqtt = serve::subscribe(args, &runtime, &open)?;
     serve::until_stopped(&runtime, serve::signalled()).await;
     let mqtt = serve::ended(mqtt).await;
-    if let Some(clients) = clients {
-        clients.close().await?;
-    }
+    clients.close().await?;
     open.close().await?;
     serve::close(runtime).await?;
     mqtt

@@ -5,7 +5,7 @@ mod print;
 mod args;
 mod run;
 mod serve;
-mod postgres;
+mod clients;
 mod cluster;
 mod demo;
 mod replay;

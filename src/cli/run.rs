@@ -1,7 +1,7 @@
 //! Reads the command line and runs the command.
 
 use super::args::{Cli, Command, Common, Memory};
-use super::{ask, check, demo, postgres, query, replay, schemas, serve};
+use super::{ask, check, clients, demo, query, replay, schemas, serve};
 use crate::app::{self, ExportLimits};
 use crate::base::memory::{Available, Budget, Origin, available};
 use crate::views::InMemory;
@@ -92,7 +92,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Verify(args)) => ask::verify(&common, &args).await,
         Some(Command::Check(args)) => check::run(&common, &args),
         Some(Command::Schemas(args)) => schemas::run(&args),
-        Some(Command::PostgresUser(args)) => postgres::user(&args),
+        Some(Command::PostgresUser(args)) => clients::user(&args),
     }
 }
 

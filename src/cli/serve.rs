@@ -1,8 +1,8 @@
 //! `serve`: the engine with all its doors, until it is told to stop.
 
 use super::args::{Common, MqttVersion, ServeArgs};
+use super::clients::ClientDoors;
 use super::cluster;
-use super::postgres::Told;
 use super::run::Outcome;
 use crate::app::{self, Exports, Runtime, RuntimeDoors};
 use crate::base::shutdown::Shutdown;
@@ -53,12 +53,12 @@ pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     let data = common.data();
     // What was typed wrong is said before anything is opened.
     args.mqtt()?;
-    args.postgres.settings()?;
+    let clients = args.clients()?;
     let hosts = args.cluster.hosts()?;
     let mut settings = common.settings(data.clone(), true);
     settings.database = args.database()?;
     if let Some(hosts) = hosts {
-        return cluster::run(common, args, hosts, settings).await;
+        return cluster::run(common, args, (hosts, clients), settings).await;
     }
     let runtime = Arc::new(open(common, settings).await?);
     let folder = common.folder()?;
@@ -67,16 +67,13 @@ pub async fn run(common: &Common, args: &ServeArgs) -> anyhow::Result<Outcome> {
     }
     let signalled = signalled();
     let open = open_doors(common, &runtime, common.listen(), &data).await?;
-    let postgres = args.postgres.open().await?;
-    let (address, told) = (open.address, Told(&postgres));
-    say!("millstream serves http://{address}{told} from {}", data.display());
-    let clients = postgres.as_ref().map(|door| door.serve(&runtime)).transpose()?;
+    let clients = ClientDoors::open(clients).await?;
+    say!("millstream serves http://{}{clients} from {}", open.address, data.display());
+    let clients = clients.serve(&runtime)?;
     let mqtt = subscribe(args, &runtime, &open)?;
     until_stopped(&runtime, signalled).await;
     let mqtt = ended(mqtt).await;
-    if let Some(clients) = clients {
-        clients.close().await?;
-    }
+    clients.close().await?;
     open.close().await?;
     close(runtime).await?;
     mqtt.map(|()| Outcome::Done)

@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout_at};
 /// Answers SQL over views, telemetry and system tables. Clones share everything.
 #[derive(Clone)]
 pub struct Query {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// A question: a text, or a named query with values for its parameters and the time that they are
@@ -55,7 +55,10 @@ pub(super) struct Inner {
     pub limits: Limits,
     pub env: Environment,
     pub postgres: postgres::Shared,
-    permits: Arc<Semaphore>,
+    /// Turns to plan and to run.
+    pub permits: Arc<Semaphore>,
+    /// Places for answers that are read piece by piece.
+    pub cursors: Arc<Semaphore>,
     runtime: Option<Runtime>,
 }
 
@@ -80,8 +83,10 @@ impl Query {
         let env = Environment::new(&historian, &limits)?;
         let tables = Tables { views, system, historian };
         let permits = Arc::new(Semaphore::new(limits.concurrent));
+        let cursors = Arc::new(Semaphore::new(limits.cursors));
         let (postgres, runtime) = (postgres::Shared::default(), Some(runtime));
-        Ok(Self { inner: Arc::new(Inner { tables, limits, env, postgres, permits, runtime }) })
+        let inner = Inner { tables, limits, env, postgres, permits, cursors, runtime };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Answers one query. Returns when it is planned; rows are made as the answer is read.
@@ -130,7 +135,10 @@ impl Query {
 
     async fn ask(&self, text: &str, values: Values) -> Result<Answer, Error> {
         let text = text.to_string();
-        let plan = move |inner: Arc<Inner>| async move { inner.plan(&text, values).await };
+        let plan = move |inner: Arc<Inner>| async move {
+            let asked = statement::read(&text, &inner.limits)?;
+            inner.plan(asked, values).await
+        };
         self.answer(self.inner.limits.time, plan).await
     }
 
@@ -156,9 +164,8 @@ impl Query {
     {
         let deadline = Instant::now() + time;
         let ((stream, epoch), permit) = self.turn(time, plan).await?;
-        let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
         let limits = Limits { time, rows, ..self.inner.limits.clone() };
-        Ok(Answer::start(runtime.handle(), stream, epoch, &limits, (deadline, permit)))
+        Ok(Answer::start(self.runtime()?.handle(), stream, epoch, &limits, (deadline, permit)))
     }
 
     /// Waits for a turn, and works on the threads of queries, all of it within a time. Ends the work
@@ -177,15 +184,19 @@ impl Query {
         let late = || too_slow(time.as_secs_f64());
         let permit = timeout_at(deadline, Arc::clone(&self.inner.permits).acquire_owned());
         let permit = permit.await.map_err(|_| late())?.map_err(Error::failed)?;
-        let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
-        let working = runtime.spawn(work(Arc::clone(&self.inner)));
+        let working = self.runtime()?.spawn(work(Arc::clone(&self.inner)));
         let _stop = Stop(working.abort_handle());
         let done = timeout_at(deadline, working).await.map_err(|_| late())?;
         Ok((done.map_err(|error| Error::failed(format!("planning: {error}")))??, permit))
     }
 
+    /// The threads of queries.
+    pub(super) fn runtime(&self) -> Result<&Runtime, Error> {
+        self.inner.runtime.as_ref().ok_or_else(|| Error::failed("closed"))
+    }
+
     /// What queries may take.
-    pub(super) fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &Limits {
         &self.inner.limits
     }
 
@@ -226,8 +237,7 @@ impl Query {
     /// views and of the series of some hundred assets.
     pub async fn verify(&self, documents: Vec<Document>) -> Result<Report, Error> {
         let inner = Arc::clone(&self.inner);
-        let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
-        let task = runtime.spawn(async move {
+        let task = self.runtime()?.spawn(async move {
             verify(&inner.tables, &inner.env, &inner.limits, &documents).await
         });
         task.await.map_err(|error| Error::failed(format!("verifying: {error}")))?
@@ -239,16 +249,15 @@ impl Query {
     /// some 200 MiB of memory. Fails when the log does not reach back to its first document.
     pub async fn conservation(&self, frames: Frames) -> Result<Conservation, Error> {
         let inner = Arc::clone(&self.inner);
-        let Some(runtime) = &self.inner.runtime else { return Err(Error::failed("closed")) };
-        let task = runtime
+        let task = self
+            .runtime()?
             .spawn(async move { recount(&inner.tables, &inner.env, &inner.limits, frames).await });
         task.await.map_err(|error| Error::failed(format!("recounting: {error}")))?
     }
 }
 
 impl Inner {
-    async fn plan(&self, text: &str, values: Values) -> Result<Streamed, Error> {
-        let asked = statement::read(text, &self.limits)?;
+    pub async fn plan(&self, asked: Asked, values: Values) -> Result<Streamed, Error> {
         let opened = session::open(&self.tables, &self.env, &self.limits, &asked).await?;
         let (context, epoch, taken) = opened;
         let plan = plan(&context, asked, values).await?;

@@ -27,6 +27,10 @@ pub struct Limits {
     pub rows: usize,
     /// Queries at the same time; others wait within their time.
     pub concurrent: usize,
+    /// Answers that are read piece by piece at the same time; more are refused.
+    pub cursors: usize,
+    /// How long such an answer waits until the next piece is asked for.
+    pub cursor_idle: Duration,
     /// Threads that plan and run queries.
     pub threads: usize,
 }
@@ -48,6 +52,8 @@ impl Default for Limits {
             time: Duration::from_secs(30),
             rows: 1_000_000,
             concurrent: 8,
+            cursors: 32,
+            cursor_idle: Duration::from_secs(300),
             threads: 2,
         }
     }

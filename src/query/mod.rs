@@ -27,6 +27,8 @@ mod named;
 mod retrieval;
 mod front;
 mod postgres;
+mod prepared;
+mod cursor;
 mod render;
 pub mod verify;
 mod conservation;
@@ -36,6 +38,7 @@ mod tests;
 
 pub use answer::Answer;
 pub use conservation::{Conservation, Frames, FramesRead};
+pub use cursor::{Cursor, Piece};
 pub use error::{Error, Kind};
 pub use front::{Asking, Prepared, Query};
 pub use limits::Limits;
@@ -43,7 +46,8 @@ pub use named::{
     Fallback, Library, NamedQuery, Parameter, ParameterType, check as check_named,
     read as read_named, read_folder,
 };
-pub use postgres::{Command, Described, Question, Statement, Values};
+pub use postgres::{Command, CopyForm, Question, Statement, Values};
+pub use prepared::{Described, Table};
 pub use render::{CELLS_MAX, Form, Renderer, SHEET_ROWS, render};
 pub use retrieval::{
     Boundary, INTERVALS_MAX, METRICS_MAX, Mode, Range, Retrieval, SERIES_MAX, Source,

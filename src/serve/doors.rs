@@ -3,7 +3,7 @@
 use super::edits::{Correction, Deletion, EditAnswer};
 use super::problem::Problem;
 use crate::model::{Epoch, Kind};
-use crate::query::Form;
+use crate::query::{self, Form};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -39,6 +39,9 @@ pub trait Doors: Send + Sync + 'static {
 
     /// Runs a query. Errors that show up while rows are read come in the stream and end it.
     async fn sql(&self, text: &str) -> Result<Rows, DoorError>;
+
+    /// Runs a query whose answer is read in pages.
+    async fn cursor(&self, text: &str) -> Result<query::Cursor, DoorError>;
 
     /// The named queries.
     fn queries(&self) -> Vec<ListedQuery>;

@@ -15,6 +15,11 @@ pub const DOCUMENT_BYTES: usize = 1 << 20;
 pub const EDIT_BYTES: usize = 64 << 10;
 /// The longest SQL text. Beyond: 413.
 pub const SQL_BYTES: usize = 64 << 10;
+/// Rows of a page of an answer. Beyond: 400.
+pub const PAGE_ROWS: usize = 10_000;
+/// Answers that are read page by page. Beyond: the one that was not read for the longest time is
+/// forgotten.
+pub const PAGES: usize = 16;
 /// Streams of changes, SSE and WebSocket together. Beyond: 429.
 pub const STREAMS: usize = 1000;
 /// Subscriptions of one WebSocket connection. Beyond: an error message.
@@ -61,3 +66,26 @@ pub const POSTGRES_HELD: usize = 256;
 pub const POSTGRES_HELD_BYTES: usize = 4 << 20;
 /// A PostgreSQL client that is silent for so long is asked whether it is there.
 pub const POSTGRES_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Connections of Flight clients. Beyond: closed.
+pub const FLIGHT_CONNECTIONS: usize = 100;
+/// Calls of one Flight connection at the same time. Beyond: they wait.
+pub const FLIGHT_CALLS: u32 = 64;
+/// The largest message of a Flight client. Beyond: OUT_OF_RANGE.
+pub const FLIGHT_MESSAGE_BYTES: usize = 1 << 20;
+/// Tokens of those who have come in. Beyond: the one that was not used for the longest time ends.
+pub const FLIGHT_SESSIONS: usize = 1_000;
+/// A token that was not used for so long ends.
+pub const FLIGHT_SESSION_IDLE: Duration = Duration::from_secs(3_600);
+/// Passwords that are checked at the same time. Beyond: they wait.
+pub const FLIGHT_LOGINS: usize = 2;
+/// Prepared statements of all Flight clients. Beyond: the one that was not used for the longest time
+/// is forgotten.
+pub const FLIGHT_HELD: usize = 1_000;
+/// Texts and values of them together. Beyond: the same.
+pub const FLIGHT_HELD_BYTES: usize = 16 << 20;
+/// A prepared statement that was not used for so long is forgotten.
+pub const FLIGHT_HELD_IDLE: Duration = Duration::from_secs(3_600);
+/// A Flight client is asked this often whether it is there.
+pub const FLIGHT_PING_EVERY: Duration = Duration::from_secs(20);
+/// A Flight client from which nothing came for so long is let go.
+pub const FLIGHT_SILENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The HTTP doors, and the PostgreSQL door: routes, wire forms and their limits, and nothing else.
+//! The HTTP doors, and those of PostgreSQL and Flight SQL: routes, wire forms and their limits, and nothing else.
 //!
 //! What a request means is decided elsewhere: telemetry, SQL and documents go through [`Doors`],
 //! contents and changes come from the views. This room turns bytes into calls and answers into
@@ -28,7 +28,12 @@ mod exports;
 mod hosts;
 mod catalog;
 mod system;
+mod running;
+mod held;
+mod pages;
+pub mod access;
 pub mod postgres;
+pub mod flight;
 #[cfg(test)]
 mod tests;
 
@@ -40,10 +45,11 @@ pub use doors::{
 pub use edits::{CorrectedPoint, Correction, Deletion, EditAnswer};
 pub use hosts::Hosts;
 pub use limits::{
-    BODY_BYTES_DECODED, BODY_BYTES_ENCODED, DOCUMENT_BYTES, EDIT_BYTES, POSTGRES_CONNECTIONS,
-    POSTGRES_HELD, POSTGRES_HELD_BYTES, POSTGRES_MESSAGE_BYTES, SOCKET_MESSAGE_BYTES,
-    SOCKET_PING_EVERY, SOCKET_SILENCE, SOCKET_SUBSCRIPTIONS, SOCKET_WRITE_BYTES, SQL_BYTES,
-    STREAMS,
+    BODY_BYTES_DECODED, BODY_BYTES_ENCODED, DOCUMENT_BYTES, EDIT_BYTES, FLIGHT_CONNECTIONS,
+    FLIGHT_HELD, FLIGHT_HELD_BYTES, FLIGHT_HELD_IDLE, FLIGHT_MESSAGE_BYTES, FLIGHT_SESSION_IDLE,
+    FLIGHT_SESSIONS, PAGE_ROWS, PAGES, POSTGRES_CONNECTIONS, POSTGRES_HELD, POSTGRES_HELD_BYTES,
+    POSTGRES_MESSAGE_BYTES, SOCKET_MESSAGE_BYTES, SOCKET_PING_EVERY, SOCKET_SILENCE,
+    SOCKET_SUBSCRIPTIONS, SOCKET_WRITE_BYTES, SQL_BYTES, STREAMS,
 };
 pub use problem::Problem;
 pub use series::{REQUEST_SECONDS, REQUESTS, STREAMS_OPEN};

@@ -1,6 +1,7 @@
 //! Errors on the wire: problem documents (RFC 9457) with a hint.
 
 use super::doors::{DocumentProblem, DoorError, ErrorKind};
+use crate::query;
 use crate::views;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -89,6 +90,19 @@ impl From<views::Error> for DoorError {
             views::Error::Encode { .. } | views::Error::Image(_) => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string()).hint("GET /api/v1/views lists views and their filters")
+    }
+}
+
+impl From<query::Error> for DoorError {
+    fn from(error: query::Error) -> Self {
+        use query::Kind;
+        let kind = match error.kind() {
+            Kind::Refused | Kind::Syntax | Kind::Parameter => ErrorKind::Malformed,
+            Kind::UnknownTable | Kind::UnknownColumn | Kind::Limit => ErrorKind::Invalid,
+            Kind::Failed => ErrorKind::Internal,
+        };
+        let hint = error.hint().map(str::to_owned);
+        Self { hint, ..Self::new(kind, error.to_string()) }
     }
 }
 

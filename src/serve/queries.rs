@@ -4,9 +4,10 @@ use super::doors::{DoorError, ListedQuery};
 use super::formats::{Format, parameters};
 use super::problem::Problem;
 use super::server::State;
-use super::sql::columns_and_rows;
+use super::sql::{begin, columns_and_rows, named, query_id, unless_ended, until_ended};
 use axum::Json;
 use axum::extract::{self, Path, Query};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -40,6 +41,7 @@ pub(super) async fn list(extract::State(state): extract::State<State>) -> Json<Q
     params(
         ("name" = String, Path, description = "The query's name"),
         ("format" = Option<String>, Query, description = "json, csv, arrow, ndjson, parquet or xlsx; else what Accept says"),
+        ("millstream-query-id" = Option<String>, Header, description = "As of `/api/v1/sql`"),
     ),
     responses(
         (status = 200, description = "`{query, columns, rows}`; or another form by `format` or Accept", content(
@@ -58,8 +60,11 @@ pub(super) async fn run(
     Path(name): Path<String>,
     Query(given): Query<Vec<(String, String)>>,
     format: Format,
+    headers: HeaderMap,
 ) -> Result<Response, DoorError> {
-    let rows = state.doors.query(&name, parameters(given)).await?;
+    let id = query_id(&headers)?;
+    let run = begin(&state, &id)?;
+    let rows = unless_ended(&run, state.doors.query(&name, parameters(given))).await?;
     let head = format!("\"query\":{},", serde_json::Value::from(name));
-    columns_and_rows(format, &head, rows).await
+    columns_and_rows(format, &head, until_ended(rows, run)).await.map(|answer| named(answer, &id))
 }

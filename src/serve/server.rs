@@ -4,6 +4,8 @@ use super::doors::Doors;
 use super::hosts::Hosts;
 use super::limits::{ANSWER_WITHIN, SHUTDOWN_WITHIN, STREAMS, VERIFY_WITHIN};
 use super::middleware::{around, explain};
+use super::pages::Pages;
+use super::running::Running;
 use super::{
     catalog, changes, contents, edits, exports, queries, retrieval, socket, sql, system, telemetry,
 };
@@ -34,6 +36,10 @@ pub(super) struct State {
     pub shutdown: Shutdown,
     /// Room for streams of changes.
     pub streams: Arc<Semaphore>,
+    /// Queries that run.
+    pub running: Running,
+    /// Answers that are read page by page.
+    pub pages: Pages,
 }
 
 #[derive(OpenApi)]
@@ -62,7 +68,8 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let streams = Arc::new(Semaphore::new(STREAMS));
-    let state = State { doors, views, shutdown: shutdown.clone(), streams };
+    let (running, pages) = (Running::default(), Pages::default());
+    let state = State { doors, views, shutdown: shutdown.clone(), streams, running, pages };
     let graceful = shutdown.clone();
     // Outside of the router, because it is the router that says which methods are allowed.
     let explained = from_fn(explain).layer(router(state, hosts));
@@ -94,6 +101,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(changes::changes))
         .routes(routes!(socket::subscribe))
         .routes(routes!(sql::sql))
+        .routes(routes!(sql::page, sql::end))
         .routes(routes!(queries::list))
         .routes(routes!(queries::run))
         .routes(routes!(exports::start, exports::list))

@@ -49,7 +49,7 @@ pub(super) async fn ingest(
 }
 
 /// What curl says of a body when it is told nothing.
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 enum Form {
     Json(JsonForm),

@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, Row};
 
 /// A plant with some telemetry, and its PostgreSQL door open.
-async fn plant() -> (Plant, Server) {
+pub async fn plant() -> (Plant, Server) {
     let plant = Plant::new();
     let server = plant.serve_with(&["--postgres", "127.0.0.1:0"]);
     let messages: Vec<Value> =
@@ -20,18 +20,18 @@ async fn plant() -> (Plant, Server) {
 }
 
 impl Server {
-    fn postgres_port(&self) -> u16 {
+    pub fn postgres_port(&self) -> u16 {
         let address = self.postgres.as_deref().expect("a PostgreSQL door");
         address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
     /// A connection of a client.
-    async fn connected(&self) -> Client {
+    pub async fn connected(&self) -> Client {
         self.connects("user=ana").await.unwrap()
     }
 
     /// An attempt to connect with these words besides.
-    async fn connects(&self, words: &str) -> Result<Client, tokio_postgres::Error> {
+    pub async fn connects(&self, words: &str) -> Result<Client, tokio_postgres::Error> {
         let config = format!("host=127.0.0.1 port={} {words}", self.postgres_port());
         let (client, connection) = tokio_postgres::connect(&config, NoTls).await?;
         tokio::spawn(connection);
@@ -39,7 +39,7 @@ impl Server {
     }
 
     /// What PostgreSQL's own shell says to each of the commands, standard output and error together.
-    fn psql(&self, commands: &[&str]) -> String {
+    pub fn psql(&self, commands: &[&str]) -> String {
         self.psql_with("", commands)
     }
 
@@ -74,12 +74,12 @@ fn value(row: &Row, at: usize) -> Value {
     }
 }
 
-fn rows(rows: &[Row]) -> Vec<Vec<Value>> {
+pub fn rows(rows: &[Row]) -> Vec<Vec<Value>> {
     rows.iter().map(|row| (0..row.len()).map(|at| value(row, at)).collect()).collect()
 }
 
 /// What the HTTP door says, its columns in order.
-async fn by_http(server: &Server, query: &str) -> Vec<Vec<Value>> {
+pub async fn by_http(server: &Server, query: &str) -> Vec<Vec<Value>> {
     let answer = server.post("/api/v1/sql", "text/plain", query.to_owned()).await.good();
     let names: Vec<&str> = answer["columns"]
         .as_array()
@@ -91,7 +91,7 @@ async fn by_http(server: &Server, query: &str) -> Vec<Vec<Value>> {
     answer["rows"].as_array().unwrap().iter().map(row).collect()
 }
 
-const QUESTIONS: [&str; 11] = [
+pub const QUESTIONS: [&str; 11] = [
     "SELECT * FROM assets ORDER BY key",
     "SELECT asset, asset_type, event_time, score, band FROM asset_health ORDER BY asset",
     "SELECT event_time, asset, device, metric, value, text, quality FROM telemetry \
@@ -205,7 +205,7 @@ async fn errors_have_their_sqlstate() {
 
 /// The SQLSTATE of an error.
 #[track_caller]
-fn state<T>(result: Result<T, tokio_postgres::Error>) -> SqlState {
+pub fn state<T>(result: Result<T, tokio_postgres::Error>) -> SqlState {
     let error = result.err().expect("an error");
     error.code().unwrap_or_else(|| panic!("no SQLSTATE: {error:?}")).clone()
 }
@@ -307,7 +307,7 @@ async fn transactions_do_nothing_but_fail_as_a_whole() {
 }
 
 /// A question that takes longer than anybody waits, in little memory: 40^7 rows are counted.
-const ENDLESS: &str = "SELECT count(*) FROM telemetry a LEFT JOIN (telemetry b LEFT JOIN \
+pub const ENDLESS: &str = "SELECT count(*) FROM telemetry a LEFT JOIN (telemetry b LEFT JOIN \
                        (telemetry c LEFT JOIN (telemetry d LEFT JOIN (telemetry e LEFT JOIN \
                        (telemetry f LEFT JOIN telemetry g ON f.value < g.value + 999) \
                        ON e.value < f.value + 999) ON d.value < e.value + 999) \
@@ -439,6 +439,15 @@ async fn python_asks_and_reflects() {
     assert_eq!(said["first"], json!([40.0, BASE as f64]));
     assert!(said["wrong"].as_str().unwrap().contains("columns: assets.key"), "{said}");
     assert_eq!(said["nested"], 1);
+    let values = ask("SELECT value FROM telemetry WHERE value > 45 ORDER BY value").await;
+    assert_eq!(said["named"], json!(values.concat()), "a named cursor");
+    let lines: Vec<String> = ask("SELECT key FROM assets ORDER BY key")
+        .await
+        .concat()
+        .iter()
+        .map(|key| format!("{},1\n", key.as_str().unwrap()))
+        .collect();
+    assert_eq!(said["copied"], lines.concat());
     let views = server.get("/api/v1/views").await.good();
     for view in views["views"].as_array().unwrap() {
         assert!(said["views"].as_array().unwrap().contains(&view["name"]), "{view} in {said}");
@@ -483,7 +492,7 @@ const INTROSPECTION: [(&str, &str); 9] = [
         "SELECT floor(extract(epoch from event_time)/300)*300 AS \"time\", asset AS metric, \
          avg(value) AS v FROM telemetry WHERE event_time BETWEEN '2023-11-14T22:00:00Z' \
          AND '2023-11-14T22:14:00Z' GROUP BY 1,2 ORDER BY 1,2",
-        "1699999800.0 pump-1 43",
+        "1699999800 pump-1 43",
     ),
     (
         "SELECT n.oid,n.*,d.description FROM pg_catalog.pg_namespace n LEFT OUTER JOIN \
@@ -558,7 +567,7 @@ async fn psql_describes_tables() {
 }
 
 /// A line for the users file, as the program makes it.
-fn user(name: &str, password: &str) -> String {
+pub fn user(name: &str, password: &str) -> String {
     use std::io::Write;
     let mut child = program()
         .args(["postgres-user", name])

@@ -27,6 +27,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_millstream");
 const ADDRESS: &str = "127.0.0.1:7878";
 /// Where it speaks of PostgreSQL clients.
 const POSTGRES: &str = "127.0.0.1:5433";
+/// Where it speaks of Flight SQL clients.
+const FLIGHT: &str = "127.0.0.1:32010";
 /// The broker that the README speaks of, and a port that nothing listens on.
 const BROKER: [&str; 2] = ["127.0.0.1:1883", "127.0.0.1:9"];
 /// The database that the README speaks of.
@@ -108,6 +110,7 @@ struct Place {
     server: Option<Running>,
     address: String,
     postgres: String,
+    flight: String,
     database: Database,
 }
 
@@ -151,8 +154,10 @@ echo "no test knows cargo $*"; exit 99"#
         script(&bin.join("psql"), &format!("exec '{}' psql \"$@\"", shell.display()));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let database = runtime.block_on(Database::new());
-        let (address, postgres) = (ADDRESS.into(), "127.0.0.1:0".into());
-        Self { folder, server: None, address, postgres, database }
+        let python = root().join("tests/python");
+        script(&bin.join("python3"), &format!("exec '{}' \"$@\"", python.display()));
+        let [postgres, flight] = [(); 2].map(|()| "127.0.0.1:0".to_owned());
+        Self { folder, server: None, address: ADDRESS.into(), postgres, flight, database }
     }
 
     fn work(&self) -> PathBuf {
@@ -232,6 +237,7 @@ echo "no test knows cargo $*"; exit 99"#
         let server = self.spawn(&format!("exec {}", block.text.trim()));
         let address = Regex::new(r"http://(127\.0\.0\.1:\d+)").unwrap();
         let postgres = Regex::new(r" and postgres://(127\.0\.0\.1:\d+)").unwrap();
+        let flight = Regex::new(r" and grpc://(127\.0\.0\.1:\d+)").unwrap();
         let begun = Instant::now();
         loop {
             let output = server.output();
@@ -241,6 +247,8 @@ echo "no test knows cargo $*"; exit 99"#
                 self.address = found[1].to_owned();
                 let other = postgres.captures(complete).map(|found| found[1].to_owned());
                 self.postgres = other.unwrap_or(self.postgres.clone());
+                let other = flight.captures(complete).map(|found| found[1].to_owned());
+                self.flight = other.unwrap_or(self.flight.clone());
                 self.server = Some(server);
                 return output;
             }
@@ -291,6 +299,7 @@ echo "no test knows cargo $*"; exit 99"#
         let commands = commands
             .replace(ADDRESS, &self.address)
             .replace(POSTGRES, &self.postgres)
+            .replace(FLIGHT, &self.flight)
             .replace(BROKER[0], BROKER[1])
             .replace(DATABASE, &self.database.url());
         let path = std::env::var("PATH").unwrap_or_default();
@@ -493,11 +502,25 @@ fn readme_limits_are_those_of_the_program() {
             "| how long it is kept after its end, `--exports-age` | {} h |",
             exports.age.as_secs() / 3_600
         ),
+        format!("by cursors; more are refused | {} |", sql.cursors),
+        format!("read the longest time ago gives way | {} |", serve::PAGES),
+        format!("| rows of a page | {} |", thousands(serve::PAGE_ROWS)),
+        format!("| pause between two of them | {} s |", sql.cursor_idle.as_secs()),
+        format!("| connections | {} |", serve::FLIGHT_CONNECTIONS),
+        format!("| a message of a client | {} MiB |", serve::FLIGHT_MESSAGE_BYTES >> 20),
+        format!("time ends | {} |", thousands(serve::FLIGHT_SESSIONS)),
+        format!("time is forgotten | {} |", thousands(serve::FLIGHT_HELD)),
+        format!("| their texts and values | {} MiB |", serve::FLIGHT_HELD_BYTES >> 20),
+        format!("are not used for | {} h |", serve::FLIGHT_HELD_IDLE.as_secs() / 3_600),
+        format!("are not used for | {} h |", serve::FLIGHT_SESSION_IDLE.as_secs() / 3_600),
         format!("at most {} MiB,", serve::BODY_BYTES_ENCODED >> 20),
         format!("{} MiB after\ndecompression", serve::BODY_BYTES_DECODED >> 20),
         format!("up to {} views over one WebSocket", serve::SOCKET_SUBSCRIPTIONS),
         format!("| connections | {} |", serve::POSTGRES_CONNECTIONS),
-        format!("| prepared statements and portals of a connection | {} |", serve::POSTGRES_HELD),
+        format!(
+            "| prepared statements, portals and cursors of a connection | {} |",
+            serve::POSTGRES_HELD
+        ),
         format!("| their texts and values | {} MiB |", serve::POSTGRES_HELD_BYTES >> 20),
         format!("| a message | {} MiB |", serve::POSTGRES_MESSAGE_BYTES >> 20),
         format!(

@@ -14,6 +14,8 @@ pub struct Server {
     pub url: String,
     /// Where clients of PostgreSQL are answered.
     pub postgres: Option<String>,
+    /// Where clients of Flight SQL are answered.
+    pub flight: Option<String>,
     pub log: PathBuf,
     pub client: Client,
 }

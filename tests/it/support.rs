@@ -166,7 +166,8 @@ impl Plant {
             panic!("no address in '{line}'; the log says\n{log}");
         };
         let postgres = told("postgres://").map(str::to_owned);
-        Server { child, url, postgres, log, client: Client::new() }
+        let flight = told("grpc://").or(told("grpc+tls://")).map(str::to_owned);
+        Server { child, url, postgres, flight, log, client: Client::new() }
     }
 
     /// What was said at the last start.

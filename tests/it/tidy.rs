@@ -25,6 +25,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("datafusion_pg_catalog", &["query"]),
     ("pgwire", &["serve"]),
     ("arrow_pg", &["serve"]),
+    ("arrow_flight", &["serve"]),
+    ("tonic", &["serve"]),
     ("axum", &["serve"]),
     ("utoipa", &["serve"]),
     ("rumqttc", &["ingest"]),

@@ -1,7 +1,9 @@
 //! Commands of a session, which clients send whether or not they need them.
 
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{self, Expr, ObjectName, Set, Value};
+use datafusion::sql::sqlparser::ast::{
+    self, CloseCursor, Expr, FetchDirection, ObjectName, Set, Value,
+};
 
 /// What a client wants of its session. Nothing of it changes anything but the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub enum Command {
     Discard,
     /// `DEALLOCATE name`; `None` for all.
     Deallocate(Option<String>),
+    /// `FETCH n FROM name`; `None` for all rows that are left.
+    Fetch(String, Option<usize>),
+    /// `CLOSE name`; `None` for all cursors.
+    Close(Option<String>),
 }
 
 /// The command that a statement is, if it is one.
@@ -57,8 +63,37 @@ pub(super) fn read(statement: &Statement) -> Option<Command> {
             let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
             Command::Deallocate((!all).then(|| name.value.clone()))
         }
+        ast::Statement::Fetch { name, direction, into: None, .. } => {
+            Command::Fetch(cursor(name), forward(direction)?)
+        }
+        ast::Statement::Close { cursor: CloseCursor::All } => Command::Close(None),
+        ast::Statement::Close { cursor: CloseCursor::Specific { name } } => {
+            Command::Close(Some(cursor(name)))
+        }
         _ => return None,
     })
+}
+
+/// The name of a cursor.
+pub(super) fn cursor(name: &ast::Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
+}
+
+/// How many rows are wanted, when they are those that come next; `None` for all.
+fn forward(direction: &FetchDirection) -> Option<Option<usize>> {
+    let count = |limit: &ast::ValueWithSpan| limit.to_string().parse().ok();
+    match direction {
+        FetchDirection::Next => Some(Some(1)),
+        FetchDirection::All | FetchDirection::ForwardAll => Some(None),
+        FetchDirection::Count { limit } | FetchDirection::Forward { limit: Some(limit) } => {
+            count(limit).map(Some)
+        }
+        FetchDirection::Forward { limit: None } => Some(Some(1)),
+        _ => None,
+    }
 }
 
 fn set_of(set: &Set) -> Option<Command> {

@@ -1,17 +1,15 @@
 //! The front end's answers to questions in PostgreSQL's words.
 
 use super::names::Names;
-use super::parameters;
 use super::read::{Parser, Statement};
 use super::session::Parts;
 use crate::query::answer::Answer;
 use crate::query::error::Error;
-use crate::query::front::{Inner, Query, Streamed, read_only, stream};
+use crate::query::front::{Inner, Query, Streamed, stream};
+use crate::query::prepared::{Described, described, planned};
 use crate::query::statement::Asked;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ParamValues;
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +18,6 @@ use std::time::Duration;
 pub struct Question {
     pub(super) asked: Asked,
     pub(super) names: Names,
-}
-
-/// What is known of a question before it is asked.
-#[derive(Clone, Debug)]
-pub struct Described {
-    /// The columns of the answer, with PostgreSQL's names.
-    pub columns: SchemaRef,
-    /// Types of the parameters in order; `None` where any will do.
-    pub parameters: Vec<Option<DataType>>,
 }
 
 impl Question {
@@ -45,13 +34,14 @@ impl Question {
 }
 
 impl Query {
-    /// Reads the statements of a text in PostgreSQL's dialect. None when it is empty.
-    pub async fn read_postgres(&self, text: &str) -> Result<Vec<Statement>, Error> {
-        let text = text.to_string();
+    /// Reads the statements of a text in PostgreSQL's dialect. None when it is empty. `user` is who
+    /// asks.
+    pub async fn read_postgres(&self, text: &str, user: &str) -> Result<Vec<Statement>, Error> {
+        let (text, user) = (text.to_string(), user.to_string());
         let (read, _permit) = self
             .turn(self.limits().time, move |inner| async move {
                 let parser = inner.postgres.parser.get_or_init(Parser::new);
-                parser.read(&text, &inner.limits)
+                parser.read(&text, &user, &inner.limits)
             })
             .await?;
         Ok(read)
@@ -87,55 +77,20 @@ impl Inner {
 
     async fn describe(&self, question: &Question) -> Result<Described, Error> {
         let context = self.parts().bare(&question.asked)?;
-        let plan = planned(&context, question).await?;
-        let failed = |error| Error::from_datafusion(&error);
-        let mut types: Vec<(usize, Option<DataType>)> = plan
-            .get_parameter_types()
-            .map_err(failed)?
-            .into_iter()
-            .map(|(name, kind)| Ok((number(&name)?, kind)))
-            .collect::<Result<_, Error>>()?;
-        types.sort_by_key(|(number, _)| *number);
-        let count = types.last().map_or(0, |(number, _)| *number);
-        let mut parameters = vec![None; count];
-        let open = types.iter().any(|(_, kind)| kind.is_none());
-        let mut inferred = if open { parameters::inferred(&plan) } else { Default::default() };
-        for (number, kind) in types {
-            parameters[number - 1] = kind.or_else(|| inferred.remove(&format!("${number}")));
-        }
-        // The types of the plan as it runs, where it can be made without values.
-        let state = context.state();
-        let ready =
-            state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
-        let plan = ready.unwrap_or(plan);
-        Ok(Described { columns: question.named(plan.schema().as_arrow()), parameters })
+        let plan = planned(&context, question.asked.statement.clone()).await?;
+        let described = described(&context, plan)?;
+        Ok(Described { columns: question.named(&described.columns), ..described })
     }
 
-    async fn ask(&self, question: &Question, values: ParamValues) -> Result<Streamed, Error> {
+    pub(in crate::query) async fn ask(
+        &self,
+        question: &Question,
+        values: ParamValues,
+    ) -> Result<Streamed, Error> {
         let failed = |error| Error::from_datafusion(&error);
         let (context, epoch, taken) = self.parts().open(&question.asked).await?;
-        let plan = planned(&context, question).await?;
+        let plan = planned(&context, question.asked.statement.clone()).await?;
         let plan = plan.with_param_values(values).map_err(failed)?;
         stream(&context, plan, epoch, taken).await
     }
-}
-
-/// Most parameters of one question: their numbers are 16 bits wide on the wire.
-const PARAMETERS: usize = 65_535;
-
-/// The number of a parameter: 2 for `$2`.
-fn number(name: &str) -> Result<usize, Error> {
-    let number = name.strip_prefix('$').and_then(|number| number.parse().ok());
-    number.filter(|number| (1..=PARAMETERS).contains(number)).ok_or_else(|| Error::Parameter {
-        message: format!("'{name}' is no parameter"),
-        hint: Some("parameters are $1, $2 and so on".into()),
-    })
-}
-
-async fn planned(context: &SessionContext, question: &Question) -> Result<LogicalPlan, Error> {
-    let statement = question.asked.statement.clone();
-    let plan = context.state().statement_to_plan(statement).await;
-    let plan = plan.map_err(|error| Error::from_datafusion(&error))?;
-    read_only(&plan)?;
-    Ok(plan)
 }

@@ -7,6 +7,8 @@
 
 mod read;
 mod command;
+mod copy;
+mod users;
 mod names;
 mod fit;
 mod parameters;
@@ -17,10 +19,13 @@ mod functions;
 mod front;
 
 pub use command::Command;
+pub use copy::CopyForm;
 /// Values for the parameters of a question, in order.
 pub use datafusion::common::ParamValues as Values;
-pub use front::{Described, Question};
+pub use front::Question;
 pub use read::Statement;
+
+pub(super) use parameters::types_of;
 
 use catalog::Catalog;
 use std::sync::{Arc, OnceLock};

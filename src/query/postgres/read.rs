@@ -1,15 +1,18 @@
 //! From text to statements.
 
 use super::command::{self, Command};
+use super::copy::{self, CopyForm};
 use super::fit::fit;
 use super::front::Question;
 use super::names::{self, Names};
+use super::users;
 use crate::query::as_of;
 use crate::query::error::Error;
 use crate::query::guard::check_text;
 use crate::query::limits::Limits;
 use crate::query::statement::{Asked, ask, parse};
 use datafusion::sql::parser;
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_pg_catalog::sql::rules::{
@@ -28,6 +31,31 @@ pub enum Statement {
     Question(Arc<Question>),
     /// Is about the session.
     Command(Command),
+    /// `DECLARE name CURSOR FOR` a question, whose rows are fetched some at a time.
+    Declare(String, Arc<Question>),
+    /// `COPY` a question `TO STDOUT`.
+    Copy(Arc<Question>, CopyForm),
+}
+
+impl Statement {
+    /// The question that it asks, if it does.
+    pub fn question(&self) -> Option<&Arc<Question>> {
+        match self {
+            Self::Question(question) | Self::Declare(_, question) | Self::Copy(question, _) => {
+                Some(question)
+            }
+            Self::Command(_) => None,
+        }
+    }
+
+    fn question_mut(&mut self) -> Option<&mut Arc<Question>> {
+        match self {
+            Self::Question(question) | Self::Declare(_, question) | Self::Copy(question, _) => {
+                Some(question)
+            }
+            Self::Command(_) => None,
+        }
+    }
 }
 
 /// Reads statements.
@@ -50,21 +78,30 @@ impl Parser {
         Self { compatible: PostgresCompatibilityParser::new(), rules }
     }
 
-    /// The statements of a text, in order; none when it is empty.
-    pub fn read(&self, text: &str, limits: &Limits) -> Result<Vec<Statement>, Error> {
+    /// The statements of a text, in order; none when it is empty. `user` is who asks.
+    pub fn read(&self, text: &str, user: &str, limits: &Limits) -> Result<Vec<Statement>, Error> {
         let dialect = PostgreSqlDialect {};
         check_text(text, &dialect, limits)?;
         let (text, as_of) = as_of::split(text)?;
-        let mut read = self.statements(&text, &dialect, limits)?;
-        match (as_of, read.as_mut_slice()) {
-            (None, _) => {}
-            (Some(as_of), [Statement::Question(question)]) => {
-                Arc::make_mut(question).asked.as_of = Some(as_of);
+        let copied = copy::read(&text, limits)?;
+        let asked = copied.as_ref().map_or(text.as_str(), |(query, _)| query);
+        let mut read = self.statements(asked, &dialect, limits)?;
+        if let Some((_, form)) = copied {
+            for statement in &mut read {
+                if let Statement::Question(question) = statement {
+                    *statement = Statement::Copy(Arc::clone(question), form.clone());
+                }
             }
-            (Some(_), _) => {
-                let hint = "send the query alone";
-                return Err(Error::refused("AS OF SYSTEM TIME among several statements", hint));
-            }
+        }
+        let several = read.len() > 1;
+        for question in read.iter_mut().filter_map(Statement::question_mut) {
+            let question = Arc::make_mut(question);
+            users::name(&mut question.asked.statement, user);
+            question.asked.as_of.clone_from(&as_of);
+        }
+        if as_of.is_some() && (several || read.iter().any(|read| read.question().is_none())) {
+            let hint = "send the query alone";
+            return Err(Error::refused("AS OF SYSTEM TIME among several statements", hint));
         }
         Ok(read)
     }
@@ -82,9 +119,8 @@ impl Parser {
             let renamed = statements.into_iter().map(|statement| self.renamed(statement));
             renamed.enumerate().map(|(at, one)| read(one, names.get(at), limits)).collect()
         });
-        let of_plant = |statement: &Statement| match statement {
-            Statement::Question(question) => is_of_plant(&question.asked),
-            Statement::Command(_) => true,
+        let of_plant = |statement: &Statement| {
+            statement.question().is_none_or(|question| is_of_plant(&question.asked))
         };
         match read {
             Ok(read) if read.iter().all(of_plant) => Ok(read),
@@ -131,9 +167,31 @@ fn read(
     if let Some(command) = command::read(&statement) {
         return Ok(Statement::Command(command));
     }
+    let (declared, statement) = declared(statement)?;
     let names = names.cloned().unwrap_or_else(|| names::of(&statement));
     let asked = ask(statement, &ABOUT, limits)?;
-    Ok(Statement::Question(Arc::new(Question { asked, names })))
+    let question = Arc::new(Question { asked, names });
+    Ok(match declared {
+        Some(name) => Statement::Declare(name, question),
+        None => Statement::Question(question),
+    })
+}
+
+/// The name of a cursor and the query that it is for, or no name and the statement.
+fn declared(statement: parser::Statement) -> Result<(Option<String>, parser::Statement), Error> {
+    let parser::Statement::Statement(inner) = &statement else { return Ok((None, statement)) };
+    let ast::Statement::Declare { stmts } = inner.as_ref() else { return Ok((None, statement)) };
+    let [declare] = stmts.as_slice() else { return Ok((None, statement)) };
+    let (Some(query), [name]) = (&declare.for_query, declare.names.as_slice()) else {
+        return Ok((None, statement));
+    };
+    let wanted = [("BINARY", declare.binary), ("SCROLL", declare.scroll), ("HOLD", declare.hold)];
+    if let Some((what, _)) = wanted.into_iter().find(|(_, wanted)| *wanted == Some(true)) {
+        let hint = "cursors are read forward, within a transaction";
+        return Err(Error::refused(format!("DECLARE ... CURSOR with {what}"), hint));
+    }
+    let query = ast::Statement::Query(query.clone());
+    Ok((Some(command::cursor(name)), parser::Statement::Statement(Box::new(query))))
 }
 
 /// Whether it is about tables of the plant and about nothing else.

@@ -1,10 +1,11 @@
 //! What one connection is answered by.
 
+use super::cursor::Declared;
 use super::error::{asked, error};
 use super::rows::{columns, response};
 use super::session::{Session, Told};
 use super::startup::Startup;
-use crate::query::{Command, Query, Question, Values};
+use crate::query::{Command, Query, Question, Statement, Values};
 use crate::serve::limits::{POSTGRES_HELD, POSTGRES_HELD_BYTES};
 use futures::{Sink, SinkExt};
 use pgwire::api::portal::Format;
@@ -29,6 +30,7 @@ struct Inner {
     query: Option<Query>,
     session: Mutex<Session>,
     held: Mutex<HashMap<Held, usize>>,
+    declared: Mutex<HashMap<String, Declared>>,
 }
 
 /// What a client may have kept, under a name.
@@ -51,8 +53,8 @@ pub(super) enum Done {
 impl Door {
     /// The door of a new connection; without a query nobody gets in.
     pub fn new(startup: Startup, query: Option<Query>) -> Self {
-        let (session, held) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { startup, query, session, held }) }
+        let (session, held, declared) = Default::default();
+        Self { inner: Arc::new(Inner { startup, query, session, held, declared }) }
     }
 
     pub fn startup(&self) -> &Startup {
@@ -70,6 +72,18 @@ impl Door {
 
     fn held(&self) -> MutexGuard<'_, HashMap<Held, usize>> {
         self.inner.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cursors of the transaction.
+    pub fn declared(&self) -> MutexGuard<'_, HashMap<String, Declared>> {
+        self.inner.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the statements of a text.
+    pub async fn read(&self, text: &str) -> PgWireResult<Vec<Statement>> {
+        let user = self.session().user().to_owned();
+        let read = self.query()?.read_postgres(text, &user).await;
+        read.map_err(|error| asked(error, text))
     }
 
     /// Keeps so many bytes under a name, or refuses when the client has kept enough.
@@ -149,7 +163,12 @@ impl Door {
     }
 
     /// Does what a command says, up to what it says of prepared statements.
-    pub async fn command<C>(&self, client: &mut C, command: &Command) -> PgWireResult<Done>
+    pub async fn command<C>(
+        &self,
+        client: &mut C,
+        command: &Command,
+        format: &Format,
+    ) -> PgWireResult<Done>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
@@ -163,10 +182,12 @@ impl Door {
                 "BEGIN"
             }
             Command::Commit => {
+                self.close_all();
                 client.set_transaction_status(Idle);
                 if matches!(status, Error) { "ROLLBACK" } else { "COMMIT" }
             }
             Command::Rollback => {
+                self.close_all();
                 client.set_transaction_status(Idle);
                 "ROLLBACK"
             }
@@ -200,10 +221,20 @@ impl Door {
                 return self.show(name).map(Done::Rows);
             }
             Command::Discard => {
+                self.close_all();
                 self.session().discard();
                 "DISCARD ALL"
             }
             Command::Deallocate(_) => "DEALLOCATE",
+            Command::Fetch(name, rows) => {
+                Self::check_transaction(client)?;
+                return self.fetch(name, *rows, format).map(Done::Rows);
+            }
+            Command::Close(name) => {
+                Self::check_transaction(client)?;
+                self.close(name.as_deref())?;
+                if name.is_some() { "CLOSE CURSOR" } else { "CLOSE CURSOR ALL" }
+            }
         };
         Ok(Done::Tag(Tag::new(tag)))
     }

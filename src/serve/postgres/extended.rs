@@ -9,16 +9,16 @@ use arrow_pg::datatypes::into_pg_type;
 use async_trait::async_trait;
 use futures::{Sink, SinkExt};
 use pgwire::api::portal::{Format, Portal};
-use pgwire::api::query::ExtendedQueryHandler;
-use pgwire::api::results::{FieldInfo, Response};
+use pgwire::api::query::{ExtendedQueryHandler, send_describe_response};
+use pgwire::api::results::{DescribePortalResponse, FieldInfo, Response};
 use pgwire::api::stmt::{QueryParser, StoredStatement};
 use pgwire::api::store::{Entry, PortalStore};
 use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Execute, Parse, ParseComplete, Sync as PgSync,
-    TARGET_TYPE_BYTE_STATEMENT,
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete,
+    Sync as PgSync, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
 use pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery, TransactionStatus};
 use std::fmt::Debug;
@@ -48,9 +48,8 @@ impl QueryParser for Door {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let query = self.query()?;
-        let told = |error| asked(error, sql);
-        let mut statements = query.read_postgres(sql).await.map_err(told)?;
+        let (query, told) = (self.query()?, |error| asked(error, sql));
+        let mut statements = self.read(sql).await?;
         let statement = match (statements.pop(), statements.is_empty()) {
             (None, _) => return Ok(None),
             (Some(statement), true) => statement,
@@ -63,8 +62,11 @@ impl QueryParser for Door {
             Prepared { text: sql.into(), command: None, parameters: [].into(), columns: None };
         match statement {
             Statement::Command(command) => prepared.command = Some(command),
-            Statement::Question(question) => {
-                let described = query.describe(&question).await.map_err(told)?;
+            Statement::Copy(..) => {
+                return Err(error("0A000", "COPY belongs to the simple query protocol"));
+            }
+            Statement::Question(ref question) | Statement::Declare(_, ref question) => {
+                let described = query.describe(question).await.map_err(told)?;
                 let mut parameters = described.parameters;
                 parameters.resize(parameters.len().max(types.len()), None);
                 let typed = parameters.into_iter().enumerate().map(|(at, inferred)| {
@@ -77,7 +79,9 @@ impl QueryParser for Door {
                     Ok((inferred, kind))
                 });
                 prepared.parameters = typed.collect::<PgWireResult<_>>()?;
-                prepared.columns = Some(described.columns);
+                // Rows of a cursor come when they are fetched.
+                let has_rows = matches!(statement, Statement::Question(_));
+                prepared.columns = has_rows.then_some(described.columns);
             }
         }
         Ok(Some(prepared))
@@ -95,6 +99,10 @@ impl QueryParser for Door {
         match (&prepared.columns, &prepared.command) {
             (Some(schema), _) => columns(schema, format.unwrap_or(&Format::UnifiedText)),
             (None, Some(Command::Show(name))) => Ok(shown(name)),
+            (None, Some(Command::Fetch(name, _))) => {
+                let format = format.unwrap_or(&Format::UnifiedText);
+                self.cursor_columns(name, format).unwrap_or(Ok(Vec::new()))
+            }
             (None, _) => Ok(Vec::new()),
         }
     }
@@ -180,6 +188,24 @@ impl ExtendedQueryHandler for Door {
         }
         client.feed(PgWireBackendMessage::BindComplete(BindComplete::new())).await?;
         Ok(())
+    }
+
+    /// The name of a portal may be that of a cursor.
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        if message.target_type == TARGET_TYPE_BYTE_PORTAL
+            && client.portal_store().get_portal(name).is_none()
+            && let Some(columns) = self.cursor_columns(name, &Format::UnifiedText)
+        {
+            return send_describe_response(client, &DescribePortalResponse::new(columns?)).await;
+        }
+        self._on_describe(client, message).await
     }
 
     /// Rows are sent as they come: the default would gather them all.

@@ -1,7 +1,7 @@
 //! Portals: statements with their values, and where they are in their rows.
 
 use super::door::{Done, Door};
-use super::error::{asked, error};
+use super::error::error;
 use super::extended::Prepared;
 use crate::query::{Command, Statement, Values};
 use arrow::datatypes::DataType;
@@ -63,14 +63,18 @@ impl Door {
             if let Command::Deallocate(name) = command {
                 self.deallocate(client, name.as_deref());
             }
-            return self.command(client, command).await;
+            let format = &portal.result_column_format;
+            return self.command(client, command, format).await;
         }
         Self::check_transaction(client)?;
         let values = values(portal)?;
-        let read = self.query()?.read_postgres(&prepared.text).await;
-        let statement = read.map_err(|error| asked(error, &prepared.text))?.pop();
-        let Some(Statement::Question(question)) = statement else {
-            return Err(error("XX000", "a statement reads otherwise than before"));
+        let question = match self.read(&prepared.text).await?.pop() {
+            Some(Statement::Question(question)) => question,
+            Some(Statement::Declare(name, question)) => {
+                self.declare(client, &name, &question, (values, &prepared.text)).await?;
+                return Ok(Done::Tag(Tag::new("DECLARE CURSOR")));
+            }
+            _ => return Err(error("XX000", "a statement reads otherwise than before")),
         };
         let format = &portal.result_column_format;
         let rows = self.ask(&question, values, format, &prepared.text).await?;

@@ -4,6 +4,7 @@
 //! type for (records, lists of records, maps) is JSON.
 
 use super::error::{asked, error};
+use super::floats;
 use crate::query::Answer;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::compute::cast;
@@ -15,9 +16,10 @@ use arrow_pg::encoder::encode_value;
 use futures::{StreamExt, stream};
 use pgwire::api::Type;
 use pgwire::api::portal::Format;
-use pgwire::api::results::{DataRowEncoder, FieldInfo, QueryResponse};
+use pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo, QueryResponse};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::data::DataRow;
+use pgwire::types::format::FormatOptions;
 use std::sync::Arc;
 
 /// The columns of an answer as the client is told of them.
@@ -68,7 +70,7 @@ pub(super) fn response(answer: Answer, columns: Vec<FieldInfo>, text: Arc<str>) 
 }
 
 /// The rows of one batch, encoded one by one.
-struct Rows {
+pub(super) struct Rows {
     values: Vec<(FieldRef, ArrayRef)>,
     columns: Arc<Vec<FieldInfo>>,
     encoder: DataRowEncoder,
@@ -77,7 +79,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(batch: &RecordBatch, columns: Arc<Vec<FieldInfo>>) -> PgWireResult<Self> {
+    pub fn new(batch: &RecordBatch, columns: Arc<Vec<FieldInfo>>) -> PgWireResult<Self> {
         if batch.num_columns() != columns.len() {
             return Err(error("0A000", "the columns of the answer have changed: ask again"));
         }
@@ -92,7 +94,20 @@ impl Rows {
 
     fn encode(&mut self) -> PgWireResult<DataRow> {
         for ((field, values), told) in self.values.iter().zip(self.columns.iter()) {
-            if values.is_null(self.at) {
+            let number = match told.format() {
+                FieldFormat::Text if values.is_valid(self.at) => floats::text(values, self.at),
+                _ => None,
+            };
+            if let Some(number) = number {
+                let (kind, plain) = (&Type::TEXT, FormatOptions::default());
+                let text = number.as_str();
+                self.encoder.encode_field_with_type_and_format(
+                    &text,
+                    kind,
+                    FieldFormat::Text,
+                    &plain,
+                )?;
+            } else if values.is_null(self.at) {
                 self.encoder.encode_field(&None::<i8>)?;
             } else {
                 encode_value(&mut self.encoder, values, self.at, field, told)?;

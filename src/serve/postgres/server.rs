@@ -3,10 +3,9 @@
 use super::connection::{self, Service};
 use super::door::Door;
 use super::startup::{Entrance, Refusal, Startup};
-use super::tls::Tls;
-use super::users::Users;
 use crate::base::shutdown::Shutdown;
 use crate::query::Query;
+use crate::serve::access::Access;
 use crate::serve::limits::{
     POSTGRES_CONNECTIONS, POSTGRES_KEEPALIVE, POSTGRES_REFUSED, SHUTDOWN_WITHIN,
 };
@@ -24,32 +23,26 @@ use tokio::time::timeout;
 /// How long nobody is let in after the machine had no room for a connection.
 const BREATHER: Duration = Duration::from_millis(100);
 
-/// Who may come in, and how.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Who may; everybody when there is nobody in particular.
-    pub users: Option<Arc<Users>>,
-    /// With it nobody is served without encryption.
-    pub tls: Option<Tls>,
-}
+/// How PostgreSQL is called among protocols.
+const ALPN: &[u8] = b"postgresql";
 
 /// Answers clients until the shutdown; none is left when this returns. Without a query they are
 /// told to try again.
 pub async fn serve(
     listener: TcpListener,
-    settings: Settings,
+    access: Access,
     query: Option<Query>,
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let connections = Arc::new(ConnectionManager::new());
     let entrance = Entrance {
-        users: settings.users,
-        encrypted: settings.tls.is_some(),
+        users: access.users,
+        encrypted: access.tls.is_some(),
         keys: Arc::default(),
         connections: Arc::clone(&connections),
     };
     let service = Service {
-        tls: settings.tls.map(|tls| tls.acceptor),
+        tls: access.tls.map(|tls| tls.acceptor(ALPN)),
         cancels: Arc::new(DefaultCancelHandler::new(connections)),
         shutdown: shutdown.clone(),
     };

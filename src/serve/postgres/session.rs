@@ -60,6 +60,7 @@ const VALUE_BYTES: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Session {
     set: HashMap<&'static str, String>,
+    user: String,
 }
 
 /// What the client is told of a setting that it set.
@@ -72,6 +73,16 @@ pub(super) enum Told {
 }
 
 impl Session {
+    /// Who has come in.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Somebody comes in.
+    pub fn is_of(&mut self, user: &str) {
+        user.clone_into(&mut self.user);
+    }
+
     /// Sets a setting; `None` for its default, and the name `all` for all of them.
     pub fn set(&mut self, name: &str, value: Option<&str>) -> PgWireResult<Told> {
         let name = name.to_ascii_lowercase();

@@ -1,7 +1,7 @@
 //! The simple protocol: a text with any number of statements, answered one after the other.
 
+use super::copy;
 use super::door::{Done, Door};
-use super::error::asked;
 use crate::query::{Command, Statement, Values};
 use async_trait::async_trait;
 use futures::{Sink, SinkExt};
@@ -9,7 +9,7 @@ use pgwire::api::portal::Format;
 use pgwire::api::query::{
     SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query,
 };
-use pgwire::api::results::Response;
+use pgwire::api::results::{Response, Tag};
 use pgwire::api::store::PortalStore;
 use pgwire::api::{ClientInfo, ClientPortalStore, PgWireConnectionState};
 use pgwire::error::{PgWireError, PgWireResult};
@@ -53,6 +53,11 @@ impl SimpleQueryHandler for Door {
     }
 }
 
+/// The values of a statement that has no parameters.
+fn none() -> Values {
+    Values::List(Vec::new())
+}
+
 impl Door {
     async fn answer<C>(&self, client: &mut C, text: Arc<str>) -> PgWireResult<()>
     where
@@ -61,8 +66,7 @@ impl Door {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let read = self.query()?.read_postgres(&text).await;
-        let statements = read.map_err(|error| asked(error, &text))?;
+        let statements = self.read(&text).await?;
         if statements.is_empty() {
             let nothing = PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new());
             return Ok(client.feed(nothing).await?);
@@ -71,15 +75,23 @@ impl Door {
             match statement {
                 Statement::Question(question) => {
                     Self::check_transaction(client)?;
-                    let values = Values::List(Vec::new());
-                    let rows = self.ask(&question, values, &Format::UnifiedText, &text).await?;
+                    let rows = self.ask(&question, none(), &Format::UnifiedText, &text).await?;
                     send_query_response(client, rows, true).await?;
+                }
+                Statement::Declare(name, question) => {
+                    self.declare(client, &name, &question, (none(), &text)).await?;
+                    send_execution_response(client, Tag::new("DECLARE CURSOR")).await?;
+                }
+                Statement::Copy(question, form) => {
+                    Self::check_transaction(client)?;
+                    let rows = self.ask(&question, none(), &Format::UnifiedText, &text).await?;
+                    copy::send(client, rows, &form).await?;
                 }
                 Statement::Command(command) => {
                     if let Command::Deallocate(name) = &command {
                         self.deallocate(client, name.as_deref());
                     }
-                    match self.command(client, &command).await? {
+                    match self.command(client, &command, &Format::UnifiedText).await? {
                         Done::Tag(tag) => send_execution_response(client, tag).await?,
                         Done::Rows(rows) => send_query_response(client, rows, true).await?,
                     }

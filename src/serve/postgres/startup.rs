@@ -3,7 +3,7 @@
 use super::door::Door;
 use super::error::fatal;
 use super::session::VERSION;
-use super::users::Users;
+use crate::serve::access::Users;
 use async_trait::async_trait;
 use futures::Sink;
 use pgwire::api::auth::sasl::SASLAuthStartupHandler;
@@ -111,6 +111,7 @@ impl Door {
     /// Takes the settings of a first message; what cannot be set ends the connection.
     fn settings(&self, hello: &Hello) -> PgWireResult<()> {
         let mut session = self.session();
+        session.is_of(hello.parameters.get("user").map_or("", String::as_str));
         let mut set = |name: &str, value: &str| match session.set(name, Some(value)) {
             Ok(_) => Ok(()),
             Err(PgWireError::UserError(mut info)) => {

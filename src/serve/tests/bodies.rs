@@ -156,6 +156,7 @@ async fn the_api_describes_itself() {
         [
             "delete /api/v1/catalog/{kind}/{key}",
             "delete /api/v1/exports/{id}",
+            "delete /api/v1/sql/{id}",
             "delete /api/v1/telemetry",
             "get /",
             "get /api/v1/catalog/{kind}",
@@ -166,6 +167,7 @@ async fn the_api_describes_itself() {
             "get /api/v1/metrics/range",
             "get /api/v1/queries",
             "get /api/v1/queries/{name}",
+            "get /api/v1/sql/{id}",
             "get /api/v1/subscribe",
             "get /api/v1/telemetry/asset/{id}",
             "get /api/v1/telemetry/device/{id}",
@@ -183,7 +185,7 @@ async fn the_api_describes_itself() {
             "put /api/v1/catalog/{kind}/{key}",
         ]
     );
-    assert_eq!(crate::serve::openapi().paths.paths.len(), 22);
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 23);
     assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
     let page = server.get("/", "*/*").await.text().await.unwrap();
     assert!(page.contains("page.js") && !page.contains("https://"));

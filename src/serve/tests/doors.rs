@@ -80,6 +80,10 @@ impl Doors for Fake {
         Ok(Rows { schema, batches: stream::iter([Ok(rows.clone()), Ok(rows)]).boxed() })
     }
 
+    async fn cursor(&self, _text: &str) -> Result<crate::query::Cursor, DoorError> {
+        Err(DoorError::new(ErrorKind::Unavailable, "no pages here"))
+    }
+
     fn queries(&self) -> Vec<ListedQuery> {
         let (name, title) = ("double".into(), "Twice a number".into());
         let (description, parameters) = (String::new(), Vec::new());

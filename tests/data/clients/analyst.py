@@ -26,6 +26,12 @@ with psycopg.connect(host="127.0.0.1", port=port, user="ana", autocommit=True) a
         said["wrong"] = error.diag.message_hint
     with connection.transaction(), connection.transaction():
         said["nested"] = connection.execute("SELECT 1").fetchone()[0]
+    with connection.transaction(), connection.cursor(name="some") as cursor:
+        cursor.itersize = 7
+        cursor.execute("SELECT value FROM telemetry WHERE value > %s ORDER BY value", (45,))
+        said["named"] = [value for (value,) in cursor]
+    with connection.cursor().copy("COPY (SELECT key, 1 FROM assets ORDER BY key) TO STDOUT CSV") as copy:
+        said["copied"] = b"".join(bytes(part) for part in copy).decode()
 
 engine = sa.create_engine(f"postgresql+psycopg://ana@127.0.0.1:{port}/millstream")
 inspector = sa.inspect(engine)

@@ -92,6 +92,23 @@ impl Users {
         }
         Ok(Self { known, secret: random()? })
     }
+
+    /// Whether this is the user's password. Takes some milliseconds, whoever it is.
+    pub(in crate::serve) fn verify(&self, name: &str, password: &str) -> bool {
+        let Key { salt, key } = self.key(name);
+        let given = gen_salted_password(password, &salt, Self::ITERATIONS);
+        // All bytes are looked at, so that the time tells nothing.
+        let different = given.iter().zip(&key).fold(0, |found, (a, b)| found | (a ^ b));
+        different == 0 && given.len() == key.len() && self.known.contains_key(name)
+    }
+
+    fn key(&self, name: &str) -> Key {
+        self.known.get(name).cloned().unwrap_or_else(|| {
+            // The same salt whenever the same name comes, and a key that no password has.
+            let salt = gen_salted_password(name, &self.secret, 1);
+            Key { salt: salt[..SALT_BYTES].to_vec(), key: self.secret.to_vec() }
+        })
+    }
 }
 
 fn parse(line: &str) -> Result<(String, Key), &'static str> {
@@ -137,14 +154,16 @@ pub fn verifier(name: &str, password: &str) -> Result<String, UsersError> {
     Ok(format!("{name}:{MECHANISM}${iterations}:{}${}", hex(&salt), hex(&key)))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], UsersError> {
+/// Random bytes, which nobody can guess.
+pub(in crate::serve) fn random<const N: usize>() -> Result<[u8; N], UsersError> {
     let mut bytes = [0; N];
     let provider = rustls::crypto::ring::default_provider();
     provider.secure_random.fill(&mut bytes).map_err(|_| UsersError::Random)?;
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits a byte.
+pub(in crate::serve) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -164,12 +183,7 @@ impl fmt::Debug for Users {
 #[async_trait]
 impl AuthSource for Users {
     async fn get_password(&self, login: &LoginInfo) -> PgWireResult<Password> {
-        let name = login.user().unwrap_or_default();
-        let Key { salt, key } = self.known.get(name).cloned().unwrap_or_else(|| {
-            // The same salt whenever the same name comes, and a key that no password has.
-            let salt = gen_salted_password(name, &self.secret, 1);
-            Key { salt: salt[..SALT_BYTES].to_vec(), key: self.secret.to_vec() }
-        });
+        let Key { salt, key } = self.key(login.user().unwrap_or_default());
         Ok(Password::new(Some(salt), key))
     }
 }
@@ -192,6 +206,8 @@ mod tests {
         let Key { salt, key } = &users.known["ana"];
         assert_eq!(*key, gen_salted_password("sécret", salt, Users::ITERATIONS));
         assert!(!line.contains("sécret"));
+        assert!(users.verify("ana", "sécret"));
+        assert!(!users.verify("ana", "secret") && !users.verify("bo", "sécret"));
         for name in ["", "a:b", "a b", "#a"] {
             assert!(matches!(verifier(name, "x"), Err(UsersError::Name(_))));
         }

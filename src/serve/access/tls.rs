@@ -1,20 +1,17 @@
-//! TLS of the door.
+//! TLS of a door.
 
-use pgwire::tokio::TlsAcceptor;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// How PostgreSQL is called among protocols.
-const ALPN: &[u8] = b"postgresql";
+use tokio_rustls::TlsAcceptor;
 
 /// A certificate and its key, checked. With them nobody is served without encryption.
 #[derive(Clone)]
 pub struct Tls {
-    pub(super) acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
 }
 
 /// Why there is no TLS.
@@ -60,11 +57,17 @@ impl Tls {
         }
         let key = PrivateKeyDer::from_pem_file(key).map_err(failed(key))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Encrypts what is said in a protocol, under the name that it has among protocols (ALPN).
+    pub(in crate::serve) fn acceptor(&self, protocol: &[u8]) -> TlsAcceptor {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = vec![protocol.to_vec()];
+        TlsAcceptor::from(Arc::new(config))
     }
 }
