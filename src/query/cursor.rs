@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 /// A piece ends when it has so many bytes, though more rows were wanted.
-const PIECE_BYTES: usize = 16 << 20;
+const PIECE_BYTES: usize = 4 << 20;
 
 /// Where a reader is in an answer. Dropping it ends the query.
 #[derive(Debug)]

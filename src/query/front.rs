@@ -196,7 +196,7 @@ impl Query {
     }
 
     /// What queries may take.
-    pub fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &Limits {
         &self.inner.limits
     }
 

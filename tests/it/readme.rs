@@ -504,7 +504,7 @@ fn readme_limits_are_those_of_the_program() {
         ),
         format!("by cursors; more are refused | {} |", sql.cursors),
         format!("read the longest time ago gives way | {} |", serve::PAGES),
-        format!("| rows of a page | {} |", thousands(serve::PAGE_ROWS)),
+        format!("more than about 4 MiB | {} |", thousands(serve::PAGE_ROWS)),
         format!("| pause between two of them | {} s |", sql.cursor_idle.as_secs()),
         format!("| connections | {} |", serve::FLIGHT_CONNECTIONS),
         format!("| a message of a client | {} MiB |", serve::FLIGHT_MESSAGE_BYTES >> 20),

@@ -15,13 +15,17 @@ pub(super) fn name(statement: &mut Statement, user: &str) {
     impl VisitorMut for Name<'_> {
         type Break = ();
 
-        /// Columns keep their names: the planner wants no two of one value.
+        /// The planner wants no two columns of one name, and they would be called as their value.
+        /// What the client is told is as the text says.
         fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-            for item in &mut select.projection {
+            let mut seen = Vec::new();
+            for (at, item) in select.projection.iter_mut().enumerate() {
                 if let SelectItem::UnnamedExpr(expr) = item
                     && let Some(word) = word(expr)
                 {
-                    let alias = Ident::with_quote('"', word);
+                    let again = if seen.contains(&word) { format!(" {at}") } else { String::new() };
+                    seen.push(word);
+                    let alias = Ident::with_quote('"', format!("{word}{again}"));
                     *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
                 }
             }
