@@ -7,6 +7,7 @@
 //! behind it where there is one: what a live view knows is not looked for in history. Both answers
 //! must be the same. `MILLSTREAM_PYTHON` names a Python with `duckdb` and `pyarrow` (`python3` when
 //! left out).
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
 use arrow::array::{
     Array, ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,

@@ -129,17 +129,16 @@ impl Query {
         rows: usize,
     ) -> Result<Answer, Error> {
         let Prepared { text, values } = prepared;
-        let plan = move |inner: Arc<Inner>| async move { inner.plan(&text, values).await };
-        self.answer_within(time, rows, plan).await
-    }
-
-    async fn ask(&self, text: &str, values: Values) -> Result<Answer, Error> {
-        let text = text.to_string();
         let plan = move |inner: Arc<Inner>| async move {
             let asked = statement::read(&text, &inner.limits)?;
             inner.plan(asked, values).await
         };
-        self.answer(self.inner.limits.time, plan).await
+        self.answer_within(time, rows, plan).await
+    }
+
+    async fn ask(&self, text: &str, values: Values) -> Result<Answer, Error> {
+        let (text, limits) = (text.to_string(), &self.inner.limits);
+        self.at_length(Prepared { text, values }, limits.time, limits.rows).await
     }
 
     /// Plans in turn, and answers with what the plan makes. The time counts from now to the last
