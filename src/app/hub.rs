@@ -159,11 +159,9 @@ impl Feeds {
             self.paging.want(wanted);
         }
         self.views.apply(epoch, rest);
+        self.paging.closed(epoch, &paged);
         if let Some(tick) = marked {
             self.save(epoch, tick);
-        }
-        if !paged.is_empty() {
-            self.paging.settled(&paged);
         }
         self.departures.go_on(&self.views);
     }

@@ -51,6 +51,9 @@ struct State {
     wanted: BTreeMap<u32, Wanted>,
     /// Requests so far.
     count: u64,
+    /// The epoch that everybody has last heard of, and the one that somebody waits for.
+    closed: Epoch,
+    awaited: Option<Epoch>,
     stopping: bool,
     /// Why the last attempt failed; empty when it did not.
     failure: String,
@@ -89,11 +92,14 @@ impl Paging {
         self.changed.notify_all();
     }
 
-    /// Assets wait no more.
-    pub fn settled(&self, assets: &[u32]) {
+    /// Everybody has heard of an epoch, from which on these assets wait no more.
+    pub fn closed(&self, epoch: Epoch, settled: &[u32]) {
         let mut state = self.lock();
-        assets.iter().for_each(|asset| drop(state.wanted.remove(asset)));
-        self.changed.notify_all();
+        settled.iter().for_each(|asset| drop(state.wanted.remove(asset)));
+        state.closed = epoch;
+        if !settled.is_empty() || state.awaited.is_some_and(|awaited| awaited <= epoch) {
+            self.changed.notify_all();
+        }
     }
 
     /// How many requests there were so far.
@@ -144,6 +150,17 @@ impl Paging {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         (!state.stopping).then(|| state.some())
+    }
+
+    /// Waits until an epoch is closed; false when it is time to stop.
+    fn until(&self, epoch: Epoch) -> bool {
+        let mut state = self.lock();
+        state.awaited = Some(epoch);
+        while !state.stopping && state.closed < epoch {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.awaited = None;
+        !state.stopping
     }
 
     /// Waits for some time; false when it is time to stop.
@@ -233,10 +250,8 @@ impl Rooms {
         fill(&mut pages, &self.historian, as_of)?;
         let submission = Submission { pages, ..Submission::default() };
         let committed = self.committer.submit_blocking(submission)?;
-        while self.views.epoch() < committed.epoch {
-            if !self.paging.sleep(Duration::from_millis(1)) {
-                return Ok(0);
-            }
+        if !self.paging.until(committed.epoch) {
+            return Ok(0);
         }
         // What was brought must not be asked for again and again.
         let mut state = self.paging.lock();

@@ -26,7 +26,7 @@ metadata: {key: box}
 identity: {id_pattern: '^B-(\\d+)$', provision: {asset_type: probe, asset: 'probe-$1'}}
 extraction_rules: [{metric: LEVEL, type: double}]
 ";
-const BATCHES: usize = 75;
+const BATCHES: usize = 100;
 const ROWS: usize = 8_192;
 /// Digits behind the point: what makes the file large says little.
 const DIGITS: usize = 800;
