@@ -5,11 +5,12 @@ use super::pager::Paging;
 use super::windows::Departures;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::SharedCatalog;
-use crate::historian::Historian;
+use crate::historian::{Historian, News};
 use crate::model::{Change, Document, Epoch, Output, PageRequest, Timestamp};
 use crate::views::{self, Image, Restored, Views};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashSet};
+use std::iter::once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -32,6 +33,8 @@ pub struct Feeds {
     pub departures: Departures,
     /// Assets that were removed: the archive has points of their keys already.
     pub removed: HashSet<u32>,
+    /// Where the source's clock is.
+    pub clock: Timestamp,
 }
 
 /// Hands out the views at the epochs at which a checkpoint is taken.
@@ -96,15 +99,24 @@ fn run(outputs: &Receiver<Output>, mut feeds: Feeds) {
 impl Feeds {
     /// The dataflow has reached the epoch that it starts from: the views are as they were then.
     /// What it has said at that epoch is in them, and only the archive has to learn the names.
-    fn restore(&self, restored: Restored, said: Vec<Change>) {
+    fn restore(&mut self, restored: Restored, said: Vec<Change>) {
         let epoch = restored.epoch();
+        let mut all = Vec::new();
         for change in said {
             match change {
-                Change::Documents(documents) => self.name(&documents),
+                Change::Documents(documents) => {
+                    self.name(&documents);
+                    all.extend(documents);
+                }
                 Change::Wanted(requests) => self.paging.want(requests),
                 _ => {}
             }
         }
+        if self.historian.knows_nothing() {
+            self.historian.chronicle(epoch, once(News::Begins).chain(news(&all)));
+        }
+        self.clock = restored.clock();
+        self.historian.clock(epoch, self.clock);
         self.historian.close_epoch(epoch, tick(epoch));
         self.views.restore(restored);
     }
@@ -120,6 +132,7 @@ impl Feeds {
         let mut marked = None;
         let mut rest = Vec::with_capacity(changes.len());
         let (mut rows, mut superseded, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut documented, mut told) = (Vec::new(), Vec::new());
         let (mut wanted, mut paged): (Vec<PageRequest>, Vec<u32>) = (Vec::new(), Vec::new());
         for change in changes {
             match change {
@@ -127,6 +140,7 @@ impl Feeds {
                 Change::Superseded(keys) => superseded.extend(keys),
                 Change::Removed(assets) => {
                     self.removed.extend(assets.iter().map(|(id, _)| *id));
+                    told.extend(assets.iter().map(|(_, key)| News::Removed(Arc::clone(key))));
                     rest.push(Change::Removed(assets));
                 }
                 Change::Deleted(keys) => deleted.extend(keys),
@@ -136,7 +150,12 @@ impl Feeds {
                 Change::Marked(tick) => marked = Some(tick),
                 Change::Documents(documents) => {
                     self.name(&documents);
+                    documented.extend(documents.iter().cloned());
                     rest.push(Change::Documents(documents));
+                }
+                Change::Clock(clock) => {
+                    self.clock = clock;
+                    rest.push(Change::Clock(clock));
                 }
                 other => rest.push(other),
             }
@@ -146,6 +165,8 @@ impl Feeds {
             let is_removed = |asset| self.removed.contains(&asset);
             superseded.extend(rows.iter().flat_map(|rows| rows.keys(is_removed)));
         }
+        self.historian.chronicle(epoch, told.into_iter().chain(news(&documented)));
+        self.historian.clock(epoch, self.clock);
         let accepted = rows.into_iter().try_for_each(|rows| self.historian.accept(epoch, rows));
         let kept = accepted.and_then(|()| self.historian.superseded(epoch, &superseded));
         let kept = kept.and_then(|()| self.historian.deleted(epoch, &deleted));
@@ -196,6 +217,17 @@ impl Feeds {
             }
         }
     }
+}
+
+/// What documents that came and went are to the chronicle.
+fn news(documents: &[(Document, i64)]) -> Vec<News> {
+    let name = |document: &Document| (document.kind, Arc::clone(&document.key));
+    let came = || documents.iter().filter(|(_, diff)| *diff > 0).map(|(document, _)| document);
+    let current: HashSet<_> = came().map(name).collect();
+    let went = documents.iter().filter(|(_, diff)| *diff < 0).map(|(document, _)| name(document));
+    let withdrawn = went.filter(|name| !current.contains(name));
+    let withdrawn = withdrawn.map(|(kind, key)| News::Withdrawn(kind, key));
+    withdrawn.chain(came().cloned().map(News::Published)).collect()
 }
 
 /// Epochs are wall-clock milliseconds, made strictly increasing: the log's own time.

@@ -23,6 +23,7 @@ mod watch;
 mod windows;
 mod folder;
 mod queries;
+mod past;
 mod retrieval;
 mod exporting;
 mod exports;

@@ -8,6 +8,7 @@ use super::hub::{self, Feeds, Follows, Saver};
 use super::limits;
 use super::memory::{Rooms, Watch};
 use super::pager::{self, Pager, Paging};
+use super::past::Past;
 use super::recover::{Recovered, Sources, check_reach, replay, stopped};
 use super::restore;
 use super::sink::{Asked, Events};
@@ -73,6 +74,8 @@ pub struct Settings {
     pub in_memory: InMemory,
     /// So many archive files of one day and of about the same size become one; 0 merges none.
     pub merge_files: usize,
+    /// `AS OF SYSTEM TIME` knows the source's clock of the past to within this.
+    pub clock_error: crate::model::Duration,
 }
 
 impl Settings {
@@ -90,6 +93,7 @@ impl Settings {
             memory: 16 << 30,
             in_memory: InMemory::default(),
             merge_files: historian::Options::default().merge_files,
+            clock_error: historian::Options::default().clock_error,
         }
     }
 }
@@ -159,8 +163,8 @@ impl Runtime {
         let log_directory = data.join("log");
         let log = Log::open(Arc::clone(&fs), &log_directory, log::Options::default())?;
         let memory = Budget::new(settings.memory);
-        let merge_files = settings.merge_files;
-        let options = historian::Options { merge_files, ..limits::archive(&memory) };
+        let (merge_files, clock_error) = (settings.merge_files, settings.clock_error);
+        let options = historian::Options { merge_files, clock_error, ..limits::archive(&memory) };
         let historian = Historian::open(&data.join("archive"), options)?;
         let historian = Arc::new(historian);
         let views = Views::new(limits::views(&memory));
@@ -239,6 +243,7 @@ impl Runtime {
             departures,
             removed,
             follows,
+            clock: Timestamp::MIN,
         };
         let ended = Shutdown::new();
         let told = (shutdown.clone(), ended.clone());
@@ -368,8 +373,9 @@ impl Runtime {
             checkpoints.shared().hold(Arc::new(place));
         }
         let shown = checkpoints.as_ref().map(|checkpoints| Arc::clone(checkpoints.shared()));
+        let past = Past { historian: Arc::clone(&historian) };
         let query = Query::new(
-            Arc::new(LiveViews(views.clone())),
+            Arc::new(LiveViews { views: views.clone(), past: Arc::new(past) }),
             Arc::new(status.with(committer.clone(), shown)),
             Arc::clone(&historian),
             limits::query(&memory),

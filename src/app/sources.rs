@@ -3,6 +3,7 @@
 use super::checkpoint::Shared as Checkpoints;
 use super::memory;
 use super::pager::Paging;
+use super::past::Past;
 use crate::base::memory::{Budget, Component};
 use crate::checkpoint::Taken;
 use crate::dataflow::Engine;
@@ -10,15 +11,20 @@ use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
 use crate::ingest::commit::Committer;
 use crate::model::{self, Frame};
-use crate::query::{self, Contents, SystemTables, TypeShape, ViewRows, ViewSource, WideColumn};
+use crate::query::{
+    self, Contents, SystemTables, ToldAgain, TypeShape, ViewRows, ViewSource, WideColumn,
+};
 use crate::views::{Archived, Filter, View, Views};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The live views for SQL.
-pub struct LiveViews(pub Views);
+/// The live views for SQL, and the same as they were.
+pub struct LiveViews {
+    pub views: Views,
+    pub past: Arc<Past>,
+}
 
 impl ViewSource for LiveViews {
     fn list(&self) -> Vec<(String, SchemaRef)> {
@@ -38,11 +44,11 @@ impl ViewSource for LiveViews {
             key: key.to_string(),
             columns: columns.into_iter().map(column).collect(),
         };
-        self.0.types().into_iter().map(shape).collect()
+        self.views.types().into_iter().map(shape).collect()
     }
 
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String> {
-        let taken = self.0.whole_snapshot(names, &Filter::default());
+        let taken = self.views.whole_snapshot(names, &Filter::default());
         let taken = taken.map_err(|error| error.to_string())?;
         let removed = taken.removed.values().cloned().collect();
         let views = taken.views.into_iter().map(|rows| {
@@ -51,6 +57,10 @@ impl ViewSource for LiveViews {
         });
         let views = views.collect::<Result<_, ArrowError>>().map_err(|error| error.to_string())?;
         Ok(Contents { epoch: taken.epoch, clock: taken.clock, removed, views })
+    }
+
+    fn told_again(&self) -> Option<Arc<dyn ToldAgain>> {
+        Some(Arc::clone(&self.past) as _)
     }
 }
 

@@ -33,6 +33,7 @@ mod score;
 mod fleet;
 mod capture;
 mod stats;
+mod retelling;
 mod memory;
 mod error;
 #[cfg(test)]
@@ -45,5 +46,6 @@ pub use engine::{Engine, MAX_WORKERS};
 pub use error::Error;
 pub use feeder::{MAX_EPOCHS_IN_FLIGHT, MAX_POINTS_IN_FLIGHT};
 pub use memory::Meter;
+pub use retelling::Retelling;
 pub use score::OrderedScore;
 pub use stats::OperatorStats;

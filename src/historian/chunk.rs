@@ -1,5 +1,6 @@
 //! Hot points as they came, and the segments that become files together.
 
+use super::chronicle::{Entry, Line};
 use super::names::Slots;
 use crate::model::{Epoch, Rows, Timestamp};
 use std::sync::Arc;
@@ -32,11 +33,14 @@ pub(super) struct Segment {
     pub chunks: Vec<Arc<Chunk>>,
     pub notes: Vec<Note>,
     pub deleted: Vec<Note>,
+    pub news: Vec<Entry>,
+    /// Where the clock was noted last, if it was.
+    pub clock: Option<Line>,
     /// The first epoch that has points.
     pub first_epoch: Epoch,
     /// The last closed epoch, with points or not.
     pub last_epoch: Epoch,
-    /// The tick of the first epoch that has points, or deletions.
+    /// The tick of the first epoch that has points, deletions or news.
     pub first_tick: Option<Timestamp>,
     pub points: usize,
     pub bytes: usize,
@@ -66,7 +70,7 @@ impl Chunk {
 impl Segment {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.deleted.is_empty()
+        self.chunks.is_empty() && self.deleted.is_empty() && self.news.is_empty()
     }
 
     /// Takes the chunks and notes of one closed epoch.
@@ -80,7 +84,7 @@ impl Segment {
         if self.chunks.is_empty() && !chunks.is_empty() {
             self.first_epoch = epoch;
         }
-        if !(chunks.is_empty() && deleted.is_empty()) {
+        if !(chunks.is_empty() && deleted.is_empty() && self.news.is_empty()) {
             self.first_tick.get_or_insert(tick);
         }
         self.last_epoch = epoch;

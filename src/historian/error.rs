@@ -108,6 +108,16 @@ pub enum Error {
         /// The last closed epoch.
         closed: Epoch,
     },
+    /// What the plant was is asked for an epoch of before that was kept.
+    #[error(
+        "tell what was at epoch {asked}: that is known from epoch {known_from} on; ask for a later time"
+    )]
+    NotKnown {
+        /// The epoch that was asked for.
+        asked: Epoch,
+        /// The first epoch of which it is known.
+        known_from: Epoch,
+    },
     /// The background writer failed; it tries again, and hot points stay readable.
     #[error("archive hot points: {0}")]
     Writer(String),

@@ -1,5 +1,6 @@
 //! The list of files that make up the archive: what it names is in, everything else is not.
 
+use super::chronicle::Line;
 use super::durable::{self, Sum};
 use super::error::Error;
 use crate::base::fs::Fs;
@@ -11,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
 
-const FORMAT_VERSION: u32 = 4;
+const FORMAT_VERSION: u32 = 5;
 /// Archives of this version are read too. Before version 3 there were no files with older values, and
 /// lists of replaced points had only the latest entry of each key; before version 4 no files were
-/// merged.
+/// merged, and before version 5 there was no chronicle.
 const OLDEST_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
@@ -28,7 +29,7 @@ pub(super) struct Manifest {
     /// All points of epochs up to this one are in the files.
     pub archived_epoch: Epoch,
     /// The list of replaced points, when there are any.
-    pub replaced: Option<ReplacedFile>,
+    pub replaced: Option<ListFile>,
     /// The values that `telemetry` is made of. In each file a key is once.
     pub files: Vec<ArchiveFile>,
     /// Values that were replaced by such that became files together with them. In each file a key
@@ -38,12 +39,18 @@ pub(super) struct Manifest {
     /// How often files were merged: new ones are named by it.
     #[serde(default)]
     pub merged: u64,
+    /// What the plant was, oldest first, up to the epoch that the points are archived to.
+    #[serde(default)]
+    pub chronicle: Vec<ListFile>,
+    /// Where the clock was noted last.
+    #[serde(default)]
+    pub clock: Option<Line>,
 }
 
-/// The list of replaced points.
+/// A file beside the Parquet files: the list of replaced points, or a part of the chronicle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReplacedFile {
+pub(super) struct ListFile {
     pub path: String,
     pub bytes: u64,
     pub crc32c: u32,
@@ -68,7 +75,7 @@ impl ArchiveFile {
     }
 }
 
-impl ReplacedFile {
+impl ListFile {
     pub(super) fn sum(&self) -> Sum {
         Sum { bytes: self.bytes, crc32c: self.crc32c }
     }
@@ -92,6 +99,9 @@ impl Manifest {
         let manifest = Self::parse(&durable::read(&**fs, &path)?)
             .map_err(|reason| Error::Manifest { path, reason })?;
         for file in manifest.files.iter().chain(&manifest.older) {
+            check(&**fs, &directory.join(&file.path), file.bytes)?;
+        }
+        for file in &manifest.chronicle {
             check(&**fs, &directory.join(&file.path), file.bytes)?;
         }
         // The process may have died between the manifest's rename and the sync that makes it
@@ -139,7 +149,8 @@ impl Manifest {
     fn remove_orphans(&self, fs: &dyn Fs, directory: &Path) -> Result<(), Error> {
         let mut named: HashSet<PathBuf> =
             self.files.iter().chain(&self.older).map(|file| directory.join(&file.path)).collect();
-        named.extend(self.replaced.iter().map(|file| directory.join(&file.path)));
+        let lists = self.replaced.iter().chain(&self.chronicle);
+        named.extend(lists.map(|file| directory.join(&file.path)));
         named.insert(directory.join(NAME));
         let mut found = files_below(fs, &directory.join(FOLDER))?;
         found.extend(entries(fs, directory)?.0);

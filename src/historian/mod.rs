@@ -7,6 +7,7 @@
 
 mod error;
 mod names;
+mod chronicle;
 mod chunk;
 mod schema;
 mod points;
@@ -33,6 +34,7 @@ pub mod timescale;
 mod tests;
 
 pub use crate::model::ArchiveFile;
+pub use chronicle::{Chronicle, Entry, News};
 pub use error::Error;
 pub use history::Ask;
 pub use names::Names;

@@ -1,9 +1,10 @@
 //! What the archive's threads share, and the one that writes segments.
 
+use super::chronicle::{self, Entry, Line};
 use super::chunk::{Chunk, Note, Segment};
 use super::durable::Sum;
 use super::error::Error;
-use super::manifest::{Manifest, ReplacedFile, may_hold};
+use super::manifest::{ListFile, Manifest, may_hold};
 use super::names::Names;
 use super::pins::Pins;
 use super::replaced::{self, Replaced};
@@ -38,6 +39,9 @@ pub(super) struct State {
     pub pending: Vec<Arc<Chunk>>,
     pub pending_notes: Vec<Note>,
     pub pending_deleted: Vec<Note>,
+    pub pending_news: Vec<Entry>,
+    /// Where the clock was noted last, in files or not.
+    pub clock: Option<Line>,
     pub open: Segment,
     pub sealed: VecDeque<Arc<Segment>>,
     pub manifest: Manifest,
@@ -169,6 +173,10 @@ impl Shared {
             manifest.replaced = Some(self.write_replaced(path, &replaced)?);
         }
         manifest.archived_epoch = segment.last_epoch;
+        let (chronicle, joined) =
+            chronicle::extended(&self.fs, &self.directory, manifest.chronicle, &segment.news)?;
+        manifest.chronicle = chronicle;
+        manifest.clock = segment.clock.or(manifest.clock);
         manifest.files.extend(written.files);
         manifest.older.extend(written.older);
         manifest.write(&self.fs, &self.directory)?;
@@ -179,10 +187,13 @@ impl Shared {
         state.hot_bytes -= segment.bytes;
         drop(state);
         self.changed.notify_all();
-        // The list is read by nobody once it is in memory.
-        before.map_or(Ok(()), |old| self.fs.remove(&self.directory.join(old))).unwrap_or_else(
-            |failure| warn!(%failure, "old list of replaced points stays until a restart"),
-        );
+        // The list of replaced points is read by nobody once it is in memory, the chronicle by nobody
+        // who does not hold the lock.
+        for old in before.into_iter().chain(joined.into_iter().map(|file| file.path)) {
+            self.fs.remove(&self.directory.join(&old)).unwrap_or_else(
+                |failure| warn!(%failure, old, "a list that was replaced stays until a restart"),
+            );
+        }
         Ok(())
     }
 
@@ -198,9 +209,9 @@ impl Shared {
     }
 
     /// Writes a list of replaced points.
-    pub fn write_replaced(&self, path: String, list: &[Replaced]) -> Result<ReplacedFile, Error> {
+    pub fn write_replaced(&self, path: String, list: &[Replaced]) -> Result<ListFile, Error> {
         let Sum { bytes, crc32c } = replaced::write(&self.fs, &self.directory.join(&path), list)?;
-        Ok(ReplacedFile { path, bytes, crc32c })
+        Ok(ListFile { path, bytes, crc32c })
     }
 }
 

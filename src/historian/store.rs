@@ -4,6 +4,7 @@
 //! *sealed* one, then in files. It is readable from the second station on, and changes from
 //! memory to file in the one moment in which the manifest is swapped.
 
+use super::chronicle::{self, Chronicle, Entry, Line, News};
 use super::chunk::{Chunk, Note, Segment};
 use super::error::Error;
 use super::manifest::Manifest;
@@ -38,6 +39,8 @@ pub struct Options {
     /// So many files of one day and of about the same size become one, in the background; 0 merges
     /// nothing.
     pub merge_files: usize,
+    /// The chronicle tells where the source's clock was to within this.
+    pub clock_error: Duration,
     /// How long the writer pauses after it failed.
     pub retry_after: std::time::Duration,
 }
@@ -51,6 +54,7 @@ impl Default for Options {
             hot_points_max: 16_000_000,
             hot_bytes_max: 1 << 30,
             merge_files: 8,
+            clock_error: Duration(1_000_000),
             retry_after: std::time::Duration::from_secs(1),
         }
     }
@@ -84,6 +88,8 @@ impl Historian {
             pending: Vec::new(),
             pending_notes: Vec::new(),
             pending_deleted: Vec::new(),
+            pending_news: Vec::new(),
+            clock: manifest.clock,
             open: Segment::default(),
             sealed: VecDeque::new(),
             files: Arc::new(manifest.files.clone()),
@@ -182,6 +188,58 @@ impl Historian {
         Ok(())
     }
 
+    /// Takes what is new of the plant at an epoch, in the order in which it took effect.
+    ///
+    /// News of archived epochs are dropped: a replay of the log brings them again.
+    pub fn chronicle(&self, epoch: Epoch, news: impl IntoIterator<Item = News>) {
+        let mut state = self.shared.lock();
+        if epoch > state.manifest.archived_epoch {
+            state.pending_news.extend(news.into_iter().map(|news| Entry { epoch, news }));
+        }
+    }
+
+    /// Notes where the source's clock is at an epoch, unless that is known. Before the epoch is closed.
+    pub fn clock(&self, epoch: Epoch, clock: Timestamp) {
+        let mut state = self.shared.lock();
+        let error = self.shared.options.clock_error.0;
+        let is_known = state.clock.is_some_and(|line| line.tells(epoch, clock, error));
+        if clock == Timestamp::MIN || epoch <= state.manifest.archived_epoch || is_known {
+            return;
+        }
+        state.clock = Some(Line::new(epoch, clock));
+        state.pending_news.push(Entry { epoch, news: News::Clock(clock) });
+    }
+
+    /// Whether nothing is known of the plant: nothing was, or there was no chronicle then.
+    pub fn knows_nothing(&self) -> bool {
+        let state = self.shared.lock();
+        let mut segments = state.sealed.iter().map(Arc::as_ref).chain([&state.open]);
+        state.manifest.chronicle.is_empty() && segments.all(|segment| segment.news.is_empty())
+    }
+
+    /// What the plant was at an epoch. Fails when that is not known any more, or not yet
+    /// ([`Error::NotClosed`]). Blocks: it reads files.
+    pub fn plant(&self, as_of: Epoch) -> Result<Chronicle, Error> {
+        // While it is held, files that are named stay.
+        let _commit = self.shared.commit();
+        let state = self.shared.lock();
+        if as_of > state.closed {
+            return Err(Error::NotClosed { asked: as_of, closed: state.closed });
+        }
+        let segments = || state.sealed.iter().map(Arc::as_ref).chain([&state.open]);
+        let hot: Vec<Entry> = segments().flat_map(|segment| &segment.news).cloned().collect();
+        let files = state.manifest.chronicle.clone();
+        drop(state);
+        let mut entries = chronicle::read(&*self.shared.fs, &self.shared.directory, &files)?;
+        entries.extend(hot);
+        let begins = entries.iter().find(|entry| entry.news == News::Begins);
+        if let Some(known_from) = begins.map(|entry| entry.epoch).filter(|from| as_of < *from) {
+            return Err(Error::NotKnown { asked: as_of, known_from });
+        }
+        entries.retain(|entry| entry.epoch <= as_of);
+        Ok(Chronicle { entries })
+    }
+
     /// Says that the epoch is complete: its points become readable. Also for epochs without
     /// points.
     pub fn close_epoch(&self, epoch: Epoch, tick: Timestamp) {
@@ -191,6 +249,8 @@ impl Historian {
             return;
         }
         state.closed = epoch;
+        state.open.clock = last_clock(&state.pending_news).or(state.open.clock);
+        state.open.news.append(&mut state.pending_news);
         let notes = (&mut state.pending_notes, &mut state.pending_deleted);
         state.open.close_epoch(epoch, tick, &mut state.pending, notes);
         let options = &self.shared.options;
@@ -293,6 +353,14 @@ impl Drop for Historian {
             }
         }
     }
+}
+
+/// Where the clock was noted last among these.
+fn last_clock(news: &[Entry]) -> Option<Line> {
+    news.iter().rev().find_map(|entry| match entry.news {
+        News::Clock(clock) => Some(Line::new(entry.epoch, clock)),
+        _ => None,
+    })
 }
 
 /// Keys as notes of an epoch.

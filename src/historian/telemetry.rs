@@ -13,10 +13,13 @@ use crate::base::fs::Fs;
 use crate::model::{ArchiveFile, Epoch};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 const BATCH_POINTS: usize = 16 * 1024;
+/// Microseconds.
+const DAY: i64 = 86_400_000_000;
 
 /// All accepted points of epochs up to one. Holds still while the archive moves on; the files it
 /// names stay in place.
@@ -85,6 +88,27 @@ impl Telemetry {
             }
         }
         Ok(())
+    }
+
+    /// The days, each as its first microsecond, of which there may be points of epochs up to the
+    /// snapshot's.
+    pub fn days(&self) -> BTreeSet<i64> {
+        let files = self.files.iter().chain(self.older.iter());
+        let files = files.filter(|file| file.min_epoch <= self.epoch.0 && file.rows > 0);
+        let ranges = files.map(|file| (file.min_event_time, file.max_event_time));
+        let days = |(first, last): (i64, i64)| {
+            (first.div_euclid(DAY)..=last.div_euclid(DAY)).map(|day| day * DAY)
+        };
+        let mut all: BTreeSet<i64> = ranges.flat_map(days).collect();
+        for chunk in &self.chunks {
+            match chunk.first_time.div_euclid(DAY) == chunk.last_time.div_euclid(DAY) {
+                true => all.extend(days((chunk.first_time, chunk.last_time))),
+                false => {
+                    all.extend(chunk.rows.times.iter().map(|time| time - time.rem_euclid(DAY)))
+                }
+            }
+        }
+        all
     }
 
     /// The number of hot points, replaced ones included.

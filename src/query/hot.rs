@@ -81,7 +81,7 @@ impl PartitionStream for HotPoints {
 
 /// What the filters say of event time, asset and metric; what they say beyond is left to the
 /// filter above the scan.
-fn selection(filters: &[Expr]) -> Selection {
+pub(super) fn selection(filters: &[Expr]) -> Selection {
     let mut selection = Selection::default();
     for filter in filters {
         if let Some(assets) = texts(filter, "asset") {

@@ -12,6 +12,8 @@ mod guard;
 mod statement;
 mod telemetry;
 mod as_of;
+mod told;
+mod past;
 mod wide;
 mod part;
 mod windows;
@@ -53,6 +55,7 @@ pub use retrieval::{
     Boundary, INTERVALS_MAX, METRICS_MAX, Mode, Range, Retrieval, SERIES_MAX, Source,
 };
 pub use source::{
-    Archived, Contents, NoSystemTables, SystemTables, TypeShape, ViewRows, ViewSource, WideColumn,
+    Archived, Contents, NoSystemTables, SystemTables, Telling, ToldAgain, TypeShape, ViewRows,
+    ViewSource, Wanted, WideColumn,
 };
 pub use verify::{Difference, Finding, Report};

@@ -1,14 +1,14 @@
 //! A session that lives for one query and knows no more than the query names.
 
-use super::as_of;
 use super::error::Error;
 use super::files::STORE;
 use super::functions;
 use super::limits::Limits;
+use super::past;
 use super::pool::{Pool, Taken, Total};
 use super::source::{Contents, ViewRows};
 use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
-use super::tables::{Named, Tables};
+use super::tables::{Known, Named, Tables};
 use super::telemetry;
 use super::wide;
 use super::windows;
@@ -72,64 +72,72 @@ pub(super) async fn open(
     let context = empty(env, limits)?;
     let known = tables.known();
     let named = known.named(&asked.tables)?;
-    let as_of = past(tables, &named, asked)?;
-    // The table of an asset type knows its assets from their view.
-    let assets = match named.types.is_empty() {
-        true => None,
-        false => Some(known.view(wide::ASSETS).ok_or_else(|| Error::failed("no view of assets"))?),
+    let opened = match past::epoch(tables, &named, asked)? {
+        Some(epoch) => {
+            past::register(&context, tables, &known, &named, epoch).await?;
+            (epoch, Total::hold(&env.memory, 0))
+        }
+        None => register_now(&context, (tables, env), &known, &named).await?,
     };
-    let views = named.views.iter().copied().chain(assets);
-    let names: Vec<&str> = views.map(|(name, _)| name.as_str()).collect();
-    let of_telemetry = named.telemetry || assets.is_some();
-    let (contents, points) = snapshot(tables, &names, of_telemetry && as_of.is_none()).await?;
-    let rows = contents.views.iter().flat_map(|view| &view.batches);
-    let rows = rows.map(RecordBatch::get_array_memory_size).sum();
-    let taken = Total::hold(&env.memory, rows).map_err(|e| Error::from_datafusion(&e))?;
-    let mut rows = contents.views.into_iter();
-    for ((name, schema), rows) in named.views.iter().zip(&mut rows) {
-        register(&context, name, view(Arc::clone(schema), rows)?)?;
-    }
-    let assets = assets.map(|(_, schema)| (Arc::clone(schema), rows.flat_map(|a| a.batches)));
-    let points = match (as_of, points) {
-        (Some(epoch), _) => {
-            let as_it_was = tables.historian.as_of(epoch).map_err(Error::failed)?;
-            Some(as_of::table(&as_it_was)?)
-        }
-        (None, Some(points)) => Some(telemetry::table(&points)?),
-        (None, None) => None,
-    };
-    if let Some(points) = points {
-        let points: Arc<dyn TableProvider> = Arc::new(points);
-        if let Some((schema, rows)) = assets {
-            let assets = (schema, rows.collect::<Vec<RecordBatch>>());
-            for shape in &named.types {
-                let table = wide::table(shape, Arc::clone(&points), assets.clone())?;
-                register(&context, &shape.key, Arc::new(table))?;
-            }
-        }
-        if named.telemetry {
-            register(&context, telemetry::NAME, points)?;
-        }
-    }
-    register_system(&context, tables, &named)?;
     if asked.about_tables {
         for (name, schema) in known.columns().filter(|(name, _)| !asked.tables.contains(name)) {
             register(&context, &name, Arc::new(EmptyTable::new(schema)))?;
         }
     }
-    Ok((context, as_of.unwrap_or(contents.epoch), taken))
+    let (epoch, taken) = opened;
+    Ok((context, epoch, taken.map_err(|e| Error::from_datafusion(&e))?))
 }
 
-/// The epoch in the past that the query asks about.
-fn past(tables: &Tables, named: &Named<'_>, asked: &Asked) -> Result<Option<Epoch>, Error> {
-    let Some(time) = &asked.as_of else { return Ok(None) };
-    let has_past = named.telemetry || !named.types.is_empty();
-    if !has_past || !named.views.is_empty() || !named.system.is_empty() {
-        let hint = "only telemetry and the tables of asset types are kept as they were";
-        return Err(Error::refused("AS OF SYSTEM TIME of another table", hint));
+/// Registers the tables as they are at the newest epoch.
+async fn register_now(
+    context: &SessionContext,
+    (tables, env): (&Tables, &Environment),
+    known: &Known,
+    named: &Named<'_>,
+) -> Result<(Epoch, datafusion::error::Result<Taken>), Error> {
+    let assets = named.assets(known)?;
+    let views = named.views.iter().copied().chain(assets);
+    let names: Vec<&str> = views.map(|(name, _)| name.as_str()).collect();
+    let of_telemetry = named.telemetry || assets.is_some();
+    let (contents, points) = snapshot(tables, &names, of_telemetry).await?;
+    let rows = contents.views.iter().flat_map(|view| &view.batches);
+    let rows = rows.map(RecordBatch::get_array_memory_size).sum();
+    let taken = Total::hold(&env.memory, rows);
+    let mut rows = contents.views.into_iter();
+    for ((name, schema), rows) in named.views.iter().zip(&mut rows) {
+        register(context, name, view(Arc::clone(schema), rows)?)?;
     }
-    let now = tables.views.snapshot(&[]).map_err(Error::failed)?.epoch;
-    as_of::epoch(time, now).map(Some)
+    if let Some(points) = points {
+        let assets = assets.map(|(_, schema)| {
+            memory(Arc::clone(schema), rows.flat_map(|rows| rows.batches).collect())
+        });
+        let assets = assets.transpose()?.map(|table| Arc::new(table) as Arc<dyn TableProvider>);
+        register_points(context, named, Arc::new(telemetry::table(&points)?), assets)?;
+    }
+    for told in &named.told {
+        past::register_told(context, tables, told, contents.epoch)?;
+    }
+    register_system(context, tables, named)?;
+    Ok((contents.epoch, taken))
+}
+
+/// Registers telemetry and the tables of asset types, which know their assets by a table of these.
+pub(super) fn register_points(
+    context: &SessionContext,
+    named: &Named<'_>,
+    points: Arc<dyn TableProvider>,
+    assets: Option<Arc<dyn TableProvider>>,
+) -> Result<(), Error> {
+    if let Some(assets) = assets {
+        for shape in &named.types {
+            let table = wide::table(shape, Arc::clone(&points), Arc::clone(&assets))?;
+            register(context, &shape.key, Arc::new(table))?;
+        }
+    }
+    match named.telemetry {
+        true => register(context, telemetry::NAME, points),
+        false => Ok(()),
+    }
 }
 
 fn register_system(

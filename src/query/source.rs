@@ -3,7 +3,7 @@
 use crate::model::{ArchiveFile, Epoch, Timestamp};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The contents of some views at one epoch.
@@ -78,6 +78,45 @@ pub trait ViewSource: Send + Sync {
     /// The contents of these views, all at one epoch; with no names just the epoch. The error
     /// says what failed.
     fn snapshot(&self, names: &[&str]) -> Result<Contents, String>;
+    /// Who tells views as they were. Without one only telemetry is known as it was.
+    fn told_again(&self) -> Option<Arc<dyn ToldAgain>> {
+        None
+    }
+}
+
+/// Which rows of a view are wanted. More may come.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Only those of these assets.
+    pub assets: Option<BTreeSet<String>>,
+    /// Only those of event times up to this one, microseconds.
+    pub until: Option<i64>,
+}
+
+/// What comes of telling again.
+pub enum Telling {
+    /// Some rows.
+    Rows(RecordBatch),
+    /// Nothing yet, and about so many bytes are held meanwhile.
+    Working(usize),
+}
+
+/// Views that are told again by the points that count, by the graph that tells the live ones.
+pub trait ToldAgain: Send + Sync {
+    /// Names and columns of those that nobody keeps: they are told whenever they are asked for.
+    fn list(&self) -> Vec<(String, SchemaRef)>;
+    /// Names of those that are kept too, but not as they were.
+    fn kept(&self) -> Vec<String>;
+    /// Tells a view as it was at a closed epoch. Blocks; `take` says whether to go on.
+    ///
+    /// The error says what failed.
+    fn tell(
+        &self,
+        view: &str,
+        as_of: Epoch,
+        wanted: &Wanted,
+        take: &mut dyn FnMut(Telling) -> Result<bool, String>,
+    ) -> Result<(), String>;
 }
 
 /// Tables about the engine itself, named `millstream_*`.

@@ -24,6 +24,7 @@ pub(super) struct Known {
     views: Vec<Table>,
     system: Vec<Table>,
     types: Vec<TypeShape>,
+    told: Vec<Table>,
 }
 
 /// The tables that a query names.
@@ -32,6 +33,8 @@ pub(super) struct Named<'a> {
     pub views: Vec<&'a Table>,
     pub system: Vec<&'a Table>,
     pub types: Vec<&'a TypeShape>,
+    /// Views that nobody keeps.
+    pub told: Vec<&'a Table>,
     pub telemetry: bool,
 }
 
@@ -39,12 +42,30 @@ impl Tables {
     /// The tables that there are now.
     pub fn known(&self) -> Known {
         let (views, system) = (self.views.list(), self.system.list());
+        let told = self.views.told_again().map_or_else(Vec::new, |again| again.list());
         let is_taken = |name: &str| {
-            name == telemetry::NAME || views.iter().chain(&system).any(|(known, _)| known == name)
+            name == telemetry::NAME
+                || views.iter().chain(&system).chain(&told).any(|(known, _)| known == name)
         };
         let mut types = self.views.types();
         types.retain(|shape| !is_taken(&shape.key));
-        Known { views, system, types }
+        Known { views, system, types, told }
+    }
+}
+
+impl Named<'_> {
+    /// Whether no table is named.
+    pub fn is_empty(&self) -> bool {
+        let views = self.views.is_empty() && self.told.is_empty() && self.system.is_empty();
+        views && self.types.is_empty() && !self.telemetry
+    }
+
+    /// The view by which the tables of asset types know their assets, where one is named.
+    pub fn assets<'a>(&self, known: &'a Known) -> Result<Option<&'a Table>, Error> {
+        if self.types.is_empty() {
+            return Ok(None);
+        }
+        known.view(wide::ASSETS).map(Some).ok_or_else(|| Error::failed("no view of assets"))
     }
 }
 
@@ -53,7 +74,13 @@ impl Known {
     pub fn columns(&self) -> impl Iterator<Item = Table> {
         let telemetry = (telemetry::NAME.to_string(), historian::schema());
         let types = self.types.iter().map(|shape| (shape.key.clone(), wide::schema(shape)));
-        self.views.iter().chain(&self.system).cloned().chain([telemetry]).chain(types)
+        self.views
+            .iter()
+            .chain(&self.system)
+            .chain(&self.told)
+            .cloned()
+            .chain([telemetry])
+            .chain(types)
     }
 
     /// The view with this name.
@@ -70,6 +97,8 @@ impl Known {
                 named.telemetry = true;
             } else if let Some(view) = self.view(name) {
                 named.views.push(view);
+            } else if let Some(view) = self.told.iter().find(|(known, _)| known == name) {
+                named.told.push(view);
             } else if let Some(table) = system() {
                 named.system.push(table);
             } else if let Some(shape) = self.types.iter().find(|shape| shape.key == *name) {

@@ -2,11 +2,10 @@
 
 use super::error::Error;
 use super::source::{TypeShape, WideColumn};
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::Result;
-use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{
     ExprFunctionExt, JoinType, LogicalPlan, LogicalPlanBuilder, col, ident, lit,
@@ -34,15 +33,14 @@ pub(super) fn schema(shape: &TypeShape) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The table of a type over telemetry. `assets` are the rows of the view `assets`.
+/// The table of a type over telemetry. `assets` is the view `assets`.
 pub(super) fn table(
     shape: &TypeShape,
     telemetry: Arc<dyn TableProvider>,
-    (columns, assets): (SchemaRef, Vec<RecordBatch>),
+    assets: Arc<dyn TableProvider>,
 ) -> Result<ViewTable, Error> {
     let plan = || -> Result<LogicalPlan> {
-        let assets = MemTable::try_new(columns, vec![assets])?;
-        let assets = LogicalPlanBuilder::scan(ASSETS, provider_as_source(Arc::new(assets)), None)?
+        let assets = LogicalPlanBuilder::scan(ASSETS, provider_as_source(assets), None)?
             .filter(col("assets.asset_type").eq(lit(shape.key.as_str())))?
             .project([col("assets.key")])?
             .build()?;

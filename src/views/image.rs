@@ -78,6 +78,11 @@ impl Restored {
         self.0.epoch
     }
 
+    /// The source's clock at the epoch.
+    pub fn clock(&self) -> Timestamp {
+        self.0.clock
+    }
+
     /// The files in which rows are that have left memory.
     pub fn files(&self) -> Vec<ArchiveFile> {
         self.0.kept.values().flat_map(|kept| kept.archived.files.iter().cloned()).collect()

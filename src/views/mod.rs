@@ -23,6 +23,7 @@ mod documents;
 mod dead_letters;
 mod read;
 mod changed;
+mod told;
 mod delta;
 mod registry;
 mod queue;
@@ -47,4 +48,5 @@ pub use series::{
 };
 pub use state::Removed;
 pub use subscription::{Closed, Delta, Message, Subscription};
+pub use told::Told;
 pub use view::View;

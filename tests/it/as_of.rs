@@ -12,6 +12,32 @@ async fn rows(server: &Server, clause: &str) -> Vec<Value> {
     server.sql(&format!("SELECT {ALL} {clause} {order}")).await
 }
 
+/// Views of which every row is a function of the points that count.
+const DERIVED: [&str; 12] = [
+    "asset_metrics",
+    "asset_health",
+    "threshold_states",
+    "rollups_1m",
+    "rollups_1h",
+    "events",
+    "threshold_occurrences",
+    "errors",
+    "fleet_health",
+    "fleet_thresholds",
+    "assets",
+    "asset_types",
+];
+
+/// All rows of the views. Whether a window was revised after it had settled is not told again.
+async fn derived(server: &Server, clause: &str) -> BTreeMap<&'static str, Vec<String>> {
+    let mut all = BTreeMap::new();
+    for view in DERIVED {
+        let rows = server.sql(&format!("SELECT * FROM {view} {clause}")).await;
+        all.insert(view, crate::exports::settled(rows.iter().map(Value::to_string)));
+    }
+    all
+}
+
 /// The table of the asset type says the same, a row for each event time of an asset.
 async fn wide(server: &Server, clause: &str, narrow: &[Value]) {
     let sql = format!("SELECT * FROM pump {clause} ORDER BY asset, event_time");
@@ -43,7 +69,7 @@ async fn step(server: &Server, random: &mut u64) {
     let pump = 1 + below(2);
     let second = BASE + 20 * below(30) as i64;
     if below(6) > 0 {
-        let metrics = json!({"TEMP": 40 + below(3), "FLOW": 100 + below(2)});
+        let metrics = json!({"TEMP": 40 + 20 * below(3), "FLOW": 100 + below(2)});
         let message =
             json!({"deviceId": format!("PUMP-{pump}"), "timestamp": second, "metrics": metrics});
         server.ingest(message).await;
@@ -107,11 +133,123 @@ async fn what_was_known_then_is_known_for_ever() {
     assert!(rows(&server, "AS OF SYSTEM TIME '1970-01-02'").await.is_empty());
 
     for (sql, status, said) in [
-        ("SELECT 1 FROM asset_health AS OF SYSTEM TIME '-1h'", 400, "only telemetry"),
+        ("SELECT 1 FROM dead_letters AS OF SYSTEM TIME '-1h'", 400, "only known as it is now"),
+        ("SELECT 1 FROM millstream_memory AS OF SYSTEM TIME '-1h'", 400, "only known as it is now"),
+        ("SELECT 1 AS OF SYSTEM TIME '-1h'", 400, "name telemetry"),
         ("SELECT 1 FROM telemetry AS OF SYSTEM TIME 'soon'", 400, "RFC 3339"),
         ("SELECT 1 FROM telemetry AS OF SYSTEM TIME", 400, "names no time"),
     ] {
         let problem = server.post("/api/v1/sql", "text/plain", sql).await.problem(status);
         assert!(problem.to_string().contains(said), "{problem}");
     }
+}
+
+/// Whatever the views said, they say of that time for ever: from memory, from files, after other
+/// versions, after an asset is gone, and after a start without a checkpoint.
+#[tokio::test]
+async fn what_views_said_is_told_again() {
+    let seed = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    let seed = std::env::var("MILLSTREAM_SEED").map_or(seed, |text| text.parse().unwrap());
+    println!("seed {seed}");
+    let (plant, mut random) = (Plant::new(), seed);
+    let mut server = plant.serve();
+    let mut known: Vec<(u64, BTreeMap<&str, Vec<String>>)> = Vec::new();
+    for part in 0..4 {
+        for _ in 0..12 {
+            step(&server, &mut random).await;
+            // The clock of the past is known to within a second.
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            let epoch = server.epoch().await;
+            let said = derived(&server, "").await;
+            if server.epoch().await == epoch {
+                known.push((epoch, said));
+            }
+        }
+        match part {
+            1 => {
+                let lower =
+                    plant.document("asset_types/pump.yaml").replace("value: 70", "value: 50");
+                let path = "/api/v1/catalog/asset_types/pump";
+                let yaml = [("content-type", "application/yaml")];
+                server.send(Method::PUT, path, &yaml, lower).await.good();
+            }
+            2 => {
+                for path in ["links/PUMP-2->pump-2", "assets/pump-2"] {
+                    let path = format!("/api/v1/catalog/{path}");
+                    server.send(Method::DELETE, &path, &[], String::new()).await;
+                }
+            }
+            _ => {}
+        }
+        for (epoch, then) in known.iter().rev().step_by(5) {
+            let told = derived(&server, &format!("AS OF SYSTEM TIME {epoch}")).await;
+            for view in DERIVED {
+                assert_eq!(told[view], then[view], "{view}, part {part}, epoch {epoch}");
+            }
+        }
+        assert_eq!(server.terminate(), 0);
+        if part == 1 {
+            std::fs::remove_dir_all(plant.data().join("checkpoints")).unwrap();
+        }
+        server = plant.serve_from(&[]);
+    }
+    assert!(known.len() > 10, "{} looks at a moment without a tick", known.len());
+    let rows: usize = known.iter().flat_map(|(_, views)| views.values()).map(Vec::len).sum();
+    assert!(rows > 1_000, "{rows} rows");
+
+    let (epoch, then) = &known[known.len() / 2];
+    let sql = format!("SELECT * FROM rollups_1m AS OF SYSTEM TIME {epoch} WHERE asset = 'pump-1'");
+    let told = server.sql(&sql).await;
+    let is_asked = |row: &&String| row.contains("\"asset\":\"pump-1\"");
+    let expected: Vec<String> = then["rollups_1m"].iter().filter(is_asked).cloned().collect();
+    assert_eq!(crate::exports::settled(told.iter().map(Value::to_string)), expected);
+}
+
+/// The health that another plant shows, to which the points come in the order of their times.
+#[tokio::test]
+async fn the_history_of_health_is_what_it_was_after_each_time() {
+    let seed = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    let seed = std::env::var("MILLSTREAM_SEED").map_or(seed, |text| text.parse().unwrap());
+    println!("seed {seed}");
+    let (plant, mut random) = (Plant::new(), seed);
+    let server = plant.serve();
+    for _ in 0..60 {
+        step(&server, &mut random).await;
+    }
+    let shown =
+        "SELECT asset, event_time, score, band FROM health_history ORDER BY asset, event_time";
+    let told = server.sql(shown).await;
+    // Only of this the score is made.
+    let points = server
+        .sql("SELECT * FROM telemetry WHERE metric = 'temperature' ORDER BY event_time")
+        .await;
+    let other = Plant::new();
+    let in_order = other.serve();
+    let mut expected: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for point in points {
+        let asset = point["asset"].as_str().unwrap();
+        let metrics = json!({"TEMP": point["value"]});
+        let time = &point["event_time"];
+        let device = asset.to_uppercase();
+        in_order.ingest(json!({"deviceId": device, "timestamp": time, "metrics": metrics})).await;
+        let sql = format!(
+            "SELECT asset, event_time, score, band FROM asset_health WHERE asset = '{asset}'"
+        );
+        let rows = in_order.sql(&sql).await;
+        let of_asset = expected.entry(asset.to_owned()).or_default();
+        let is_new = of_asset.last().is_none_or(|last| last["score"] != rows[0]["score"]);
+        of_asset.extend(rows.into_iter().filter(|_| is_new));
+    }
+    let expected: Vec<Value> = expected.into_values().flatten().collect();
+    assert!(expected.len() > 4, "{expected:?}");
+    assert_eq!(told, expected);
+
+    let time = expected[expected.len() / 2]["event_time"].as_str().unwrap();
+    let sql = format!(
+        "SELECT asset, event_time, score, band FROM health_history \
+         WHERE asset = 'pump-1' AND event_time <= '{time}' ORDER BY event_time"
+    );
+    let until = |row: &&Value| row["asset"] == "pump-1" && row["event_time"].as_str() <= Some(time);
+    let expected: Vec<Value> = expected.iter().filter(until).cloned().collect();
+    assert_eq!(server.sql(&sql).await, expected);
 }

@@ -45,4 +45,5 @@ pub use changes::{Changes, Names};
 pub use checkpoint::Eras;
 pub use era::Era;
 pub use held::Held;
+pub(super) use page::word;
 pub use plan::{Plan, PlanError};

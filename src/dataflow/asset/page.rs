@@ -144,7 +144,7 @@ impl TypeState {
 }
 
 /// A point's value as the type that its metric has.
-fn word(points: &PagePoints, i: usize, to: DataType) -> Option<u64> {
+pub fn word(points: &PagePoints, i: usize, to: DataType) -> Option<u64> {
     match points.texts.get(i).and_then(|text| text.as_ref()) {
         Some(text) => (to == DataType::String).then(|| u64::from(Symbol::of(text).0)),
         None => to.read(DataType::Double, points.values[i].to_bits()),

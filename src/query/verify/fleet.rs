@@ -5,6 +5,7 @@ use super::compare::Side;
 use super::report::Finding;
 use crate::query::error::Error;
 use crate::query::limits::Limits;
+use crate::query::past;
 use crate::query::session::{self, Environment};
 use crate::query::source::ViewRows;
 use arrow::array::RecordBatch;
@@ -15,9 +16,8 @@ use std::sync::Arc;
 /// Views over many assets, by SQL over the views of single assets.
 pub(super) const FLEET: [(&str, &str, Shape); 2] = [
     (
-        "fleet_health",
-        "SELECT asset_type AS type, coalesce(band, 'unknown') AS band, count(*) AS assets, \
-         min(score) AS worst_score FROM asset_health GROUP BY 1, 2",
+        past::FLEET[0].0,
+        past::FLEET[0].1,
         Shape {
             columns: &[
                 ("type", As::Text),
@@ -29,8 +29,8 @@ pub(super) const FLEET: [(&str, &str, Shape); 2] = [
         },
     ),
     (
-        "fleet_thresholds",
-        "SELECT rule, level, count(*) AS assets FROM threshold_states GROUP BY 1, 2",
+        past::FLEET[1].0,
+        past::FLEET[1].1,
         Shape { columns: &[("rule", As::Text), ("level", As::Text), ("assets", As::Int)], key: 2 },
     ),
 ];

@@ -3,13 +3,13 @@
 
 use super::documents::Random;
 use super::story::{Step, What};
-use crate::exports;
+use crate::exports::{self, settled};
 use futures::TryStreamExt;
 use millstream::app::{Runtime, Settings};
 use millstream::ingest::commit::{CommitError, Submission};
 use millstream::ingest::format::json;
 use millstream::ingest::route::Router;
-use millstream::model::Timestamp;
+use millstream::model::{Duration as Micros, Epoch, Timestamp};
 use millstream::views::InMemory;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,6 +23,9 @@ pub static PAGES: AtomicU64 = AtomicU64::new(0);
 
 /// How many files of windows that had left memory were seen.
 pub static FILES: AtomicU64 = AtomicU64::new(0);
+
+/// How many rows SQL has told again as of an epoch of before.
+pub static TOLD: AtomicU64 = AtomicU64::new(0);
 
 /// The rows of each view, as text and sorted.
 pub type Contents = BTreeMap<String, Vec<String>>;
@@ -45,6 +48,8 @@ struct Plant {
     /// `None` only while it is started again.
     runtime: Option<Runtime>,
     seconds: tokio::runtime::Runtime,
+    /// Epochs at which it was looked at, and which look that was.
+    remembered: Vec<(Epoch, usize)>,
 }
 
 impl Course {
@@ -65,11 +70,16 @@ impl Course {
             }
             if looked.contains(&at) {
                 seen.push(plant.look());
+                plant.remembered.push((plant.runtime().views.epoch(), seen.len() - 1));
             }
             if Some(at) == verified {
                 let what = |error| format!("{self}, after step {at}: {error}");
                 plant.verify().map_err(what)?;
             }
+        }
+        for (epoch, at) in plant.remembered.clone() {
+            let what = |error| format!("{self}, as of epoch {epoch}: {error}");
+            plant.remembers(epoch, &seen[at]).map_err(what)?;
         }
         Ok(seen)
     }
@@ -92,7 +102,8 @@ impl Plant {
         };
         let seconds = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (random, directory) = (Random(course.seed), directory.unwrap());
-        let mut plant = Self { random, directory, starts: 0, runtime: None, seconds };
+        let mut plant =
+            Self { random, directory, starts: 0, runtime: None, seconds, remembered: Vec::new() };
         plant.start(course.workers);
         plant
     }
@@ -109,6 +120,7 @@ impl Plant {
             checkpoint_every: checkpoints,
             in_memory: InMemory { windows, rows: 0 },
             merge_files: [0, 2, 3][self.random.below(3) as usize],
+            clock_error: Micros(0),
             ..Settings::new(self.data())
         };
         // A program that another test starts has this process's locks until it is the program.
@@ -213,6 +225,33 @@ impl Plant {
         runtime.settle().unwrap();
         let report = self.seconds.block_on(runtime.verify()).unwrap();
         if report.is_equal() { Ok(()) } else { Err(report.to_string()) }
+    }
+
+    /// Whether SQL says now what views held after an epoch. Whether a settled window was revised is
+    /// not known any more.
+    fn remembers(&self, epoch: Epoch, held: &Contents) -> Result<(), String> {
+        for (view, rows) in held {
+            if matches!(view.as_str(), "dead_letters" | "corrections") {
+                continue;
+            }
+            let sql = format!("SELECT * FROM {view} AS OF SYSTEM TIME {}", epoch.0);
+            let told = self.seconds.block_on(async {
+                let answer = self.runtime().query.sql(&sql).await.map_err(|e| e.to_string())?;
+                answer.collect().await.map_err(|e| e.to_string())
+            });
+            let told = told.map_err(|error| format!("{sql}: {error}"))?;
+            let told: Vec<String> = exports::rows(&told).iter().map(Value::to_string).collect();
+            TOLD.fetch_add(told.len() as u64, Ordering::Relaxed);
+            let (told, held) = (settled(told), settled(rows.iter().cloned()));
+            if told != held {
+                let only = |these: &[String], those: &[String]| -> Vec<String> {
+                    these.iter().filter(|row| !those.contains(row)).take(3).cloned().collect()
+                };
+                let (now, then) = (only(&told, &held), only(&held, &told));
+                return Err(format!("{view} is told as {now:#?} and was {then:#?}"));
+            }
+        }
+        Ok(())
     }
 
     /// What the views hold.

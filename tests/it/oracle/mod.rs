@@ -101,6 +101,9 @@ fn every_story_ends_in_what_telemetry_gives_however_it_comes() {
     let files = course::FILES.load(std::sync::atomic::Ordering::Relaxed);
     println!("{files} files of windows that had left memory");
     assert!(stories < MANY || files > stories, "{files} files of windows");
+    let told = course::TOLD.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{told} rows told again as of before");
+    assert!(stories < MANY || told > 10 * stories, "{told} rows told again");
     let views = millstream::views::Views::new(Default::default()).list();
     // No story deletes or corrects over the API.
     let is_meant = |name: &str| name != "corrections" && !filled.contains(name);
