@@ -12,7 +12,7 @@ use super::past::Past;
 use super::recover::{Recovered, Sources, check_reach, replay, stopped};
 use super::restore;
 use super::sink::{Asked, Events};
-use super::sources::{LiveViews, Status};
+use super::sources::{Behind, LiveViews, Status};
 use super::submit::Submitter;
 use super::windows::{Departures, Reader};
 use crate::base::clock::{Clock, SystemClock};
@@ -380,6 +380,13 @@ impl Runtime {
             Arc::clone(&historian),
             limits::query(&memory),
         )?;
+        let query = match &settings.database {
+            Some(database) => {
+                let reader = Arc::new(timescale::Reader::new(database));
+                query.with_database(Arc::new(Behind(reader)))
+            }
+            None => query,
+        };
         let rooms = Rooms {
             catalog: Arc::clone(&catalog),
             committer: committer.clone(),

@@ -18,6 +18,10 @@ use crate::views::{Archived, Filter, View, Views};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The live views for SQL, and the same as they were.
@@ -61,6 +65,26 @@ impl ViewSource for LiveViews {
 
     fn told_again(&self) -> Option<Arc<dyn ToldAgain>> {
         Some(Arc::clone(&self.past) as _)
+    }
+}
+
+/// The database behind the archive, for SQL.
+pub struct Behind(pub Arc<timescale::Reader>);
+
+#[async_trait]
+impl query::Database for Behind {
+    async fn tables(&self) -> Result<BTreeMap<String, SchemaRef>, String> {
+        self.0.tables().await.map_err(|error| error.to_string())
+    }
+
+    async fn read(
+        &self,
+        sql: &str,
+        schema: SchemaRef,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, String>>, String> {
+        let rows =
+            Arc::clone(&self.0).read(sql, schema).await.map_err(|error| error.to_string())?;
+        Ok(rows.map_err(|error| error.to_string()).boxed())
     }
 }
 

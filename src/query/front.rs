@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, too_slow};
 use super::conservation::{Conservation, Frames, recount};
+use super::database::Database;
 use super::error::Error;
 use super::limits::{Limits, STACK_BYTES};
 use super::named::{NamedQuery, Values, plan};
@@ -77,16 +78,24 @@ impl Query {
             .worker_threads(limits.threads)
             .thread_stack_size(STACK_BYTES)
             .thread_name("query")
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(Error::failed)?;
         let env = Environment::new(&historian, &limits)?;
-        let tables = Tables { views, system, historian };
+        let tables = Tables { views, system, historian, database: None };
         let permits = Arc::new(Semaphore::new(limits.concurrent));
         let cursors = Arc::new(Semaphore::new(limits.cursors));
         let (postgres, runtime) = (postgres::Shared::default(), Some(runtime));
         let inner = Inner { tables, limits, env, postgres, permits, cursors, runtime };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same with the tables of a database. Only before anybody else has it.
+    pub fn with_database(mut self, database: Arc<dyn Database>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.tables.database = Some(database);
+        }
+        self
     }
 
     /// Answers one query. Returns when it is planned; rows are made as the answer is read.

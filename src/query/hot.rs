@@ -1,5 +1,6 @@
 //! The hot points of a telemetry snapshot as a table: batches are made while they are read.
 
+use super::labelled::Labelled;
 use super::part::Part;
 use crate::historian::{Selection, Telemetry, schema};
 use arrow::datatypes::SchemaRef;
@@ -49,8 +50,9 @@ impl Part for Hot {
             projection: projection.cloned(),
             schema: Arc::clone(&schema),
         });
+        let label = format!("{} points of telemetry in memory", self.telemetry.hot_points());
         let exec = StreamingTableExec::try_new(schema, vec![points], None, [], false, limit)?;
-        Ok(Arc::new(exec))
+        Ok(Arc::new(Labelled { name: "HotPointsExec", label, source: Arc::new(exec) }))
     }
 }
 

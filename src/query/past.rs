@@ -39,7 +39,7 @@ pub(super) fn epoch(
     let is_known = |name: &String| kept.contains(name) || (fleet(name) && !kept.is_empty());
     let unknown = named.views.iter().map(|(name, _)| name).find(|name| !is_known(name));
     let unknown = unknown.or(named.system.first().map(|(name, _)| name));
-    if let Some(name) = unknown {
+    if let Some(name) = unknown.or(asked.database.first()) {
         let hint = "it is only known as it is now: ask for it in a query of its own";
         return Err(Error::refused(format!("AS OF SYSTEM TIME of {name}"), hint));
     }

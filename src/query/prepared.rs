@@ -4,6 +4,7 @@
 //! A parameter is `$1`, `$2` and so on, or `?`, which is the next one in the order of the text.
 
 use super::answer::Answer;
+use super::database;
 use super::error::Error;
 use super::front::{Inner, Query, Streamed, read_only, stream};
 use super::named;
@@ -96,6 +97,7 @@ impl Inner {
         let context = session::empty(&self.env, &self.limits)?;
         let known = self.tables.known();
         known.named(&asked.tables)?;
+        database::register(&context, self.tables.database.as_ref(), &asked.database).await?;
         for (name, columns) in known.columns() {
             if asked.about_tables || asked.tables.contains(&name) {
                 register(&context, &name, Arc::new(EmptyTable::new(columns)))?;

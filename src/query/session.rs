@@ -1,5 +1,6 @@
 //! A session that lives for one query and knows no more than the query names.
 
+use super::database;
 use super::error::Error;
 use super::files::STORE;
 use super::functions;
@@ -72,6 +73,7 @@ pub(super) async fn open(
     let context = empty(env, limits)?;
     let known = tables.known();
     let named = known.named(&asked.tables)?;
+    database::register(&context, tables.database.as_ref(), &asked.database).await?;
     let opened = match past::epoch(tables, &named, asked)? {
         Some(epoch) => {
             past::register(&context, tables, &known, &named, epoch).await?;
@@ -199,6 +201,7 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
         .with_runtime_env(env)
         .with_default_features()
         .with_query_planner(Arc::new(functions::Planner))
+        .with_optimizer_rule(Arc::new(database::PushAggregates))
         .with_physical_optimizer_rule(Arc::new(Yielding))
         .build();
     let context = SessionContext::new_with_state(state);

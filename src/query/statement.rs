@@ -1,6 +1,7 @@
 //! From text to the one statement it may hold: a query, or an explanation of one.
 
 use super::as_of;
+use super::database;
 use super::error::Error;
 use super::guard::{check_text, too_many_joins};
 use super::limits::Limits;
@@ -37,6 +38,8 @@ pub(super) struct Asked {
     pub statement: Statement,
     /// Names of tables in the schema, each once.
     pub tables: Vec<String>,
+    /// Names of tables in the schema of the database, each once.
+    pub database: Vec<String>,
     /// Whether it asks about tables rather than about their contents.
     pub about_tables: bool,
     /// The time as of which telemetry is asked for.
@@ -71,8 +74,17 @@ pub(super) fn ask(
     let (references, _) = resolve_table_references(&statement, true)
         .map_err(|error| Error::from_datafusion(&error))?;
     let tables = described.into_iter().collect();
-    let mut asked = Asked { statement, tables, about_tables: false, as_of: None };
+    let mut asked =
+        Asked { statement, tables, database: Vec::new(), about_tables: false, as_of: None };
     for reference in references {
+        if reference.catalog().is_none_or(|catalog| catalog == CATALOG)
+            && reference.schema() == Some(database::SCHEMA)
+        {
+            if !asked.database.iter().any(|known| known == reference.table()) {
+                asked.database.push(reference.table().into());
+            }
+            continue;
+        }
         match table_of(&reference) {
             Some(name) if !asked.tables.iter().any(|known| known == name) => {
                 asked.tables.push(name.into());

@@ -1,5 +1,6 @@
 //! All tables that a query can name, and those that one does.
 
+use super::database::Database;
 use super::error::Error;
 use super::source::{SystemTables, TypeShape, ViewSource};
 use super::telemetry;
@@ -14,6 +15,8 @@ pub(super) struct Tables {
     pub views: Arc<dyn ViewSource>,
     pub system: Arc<dyn SystemTables>,
     pub historian: Arc<Historian>,
+    /// The database behind the archive, where there is one.
+    pub database: Option<Arc<dyn Database>>,
 }
 
 /// A table's name and columns.

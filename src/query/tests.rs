@@ -168,13 +168,13 @@ async fn a_key_is_there_once_however_often_it_was_corrected() {
 async fn explain_shows_both_and_what_was_pruned() {
     let street = filled();
     let all = street.table("EXPLAIN SELECT value FROM telemetry").await;
-    for part in ["2026-03-01", "2026-03-02", "StreamingTableExec", "RightAnti"] {
+    for part in ["2026-03-01", "2026-03-02", "HotPointsExec", "RightAnti"] {
         assert!(all.contains(part), "{part}: {all}");
     }
     let sql = "EXPLAIN SELECT value FROM telemetry WHERE asset = 'p-0' AND event_time >= '2026-03-02T00:00:00Z'";
     let one = street.table(sql).await;
     assert!(!one.contains("2026-03-01/"), "{one}");
-    for part in ["2026-03-02/", "pruning_predicate", "StreamingTableExec"] {
+    for part in ["2026-03-02/", "pruning_predicate", "HotPointsExec"] {
         assert!(one.contains(part), "{part}: {one}");
     }
 }

@@ -1,6 +1,7 @@
 //! Views that are told again: as they were, and those that nobody keeps.
 
 use super::hot::selection;
+use super::labelled::Labelled;
 use super::part::Part;
 use super::source::{Telling, ToldAgain, Wanted};
 use crate::model::Epoch;
@@ -61,10 +62,18 @@ impl Part for Told {
         let wanted = Wanted { assets, until: (of.to < i64::MAX).then_some(of.to) };
         let reading = Arc::new(Reading { told: self.clone(), wanted });
         let schema = Arc::clone(&self.schema);
+        let label = format!("{self:?}, {}", said(&reading.wanted));
         let exec =
             StreamingTableExec::try_new(schema, vec![reading], projection, [], false, limit)?;
-        Ok(Arc::new(exec))
+        Ok(Arc::new(Labelled { name: "ToldAgainExec", label, source: Arc::new(exec) }))
     }
+}
+
+/// Of which assets and times it is told.
+fn said(wanted: &Wanted) -> String {
+    let assets = wanted.assets.as_ref().map_or("all".to_owned(), |assets| assets.len().to_string());
+    let until = wanted.until.and_then(|until| jiff::Timestamp::from_microsecond(until).ok());
+    until.map_or(format!("{assets} assets"), |until| format!("{assets} assets until {until}"))
 }
 
 impl PartitionStream for Reading {

@@ -9,6 +9,7 @@ mod mqtt;
 mod mqtt_street;
 mod timescale;
 mod timescale_views;
+mod federation;
 mod http;
 mod doors;
 mod restart;

@@ -135,7 +135,7 @@ pub fn serve(plant: &Plant, url: &str) -> Server {
 }
 
 /// A point: asset, device, metric, microseconds, bits of the value, text, quality, epoch.
-type Point = (String, String, String, i64, Option<u64>, Option<String>, i64, i64);
+pub type Point = (String, String, String, i64, Option<u64>, Option<String>, i64, i64);
 
 /// `telemetry` as DataFusion has it; a key that is there twice is there twice.
 async fn telemetry(server: &Server) -> Vec<Point> {
@@ -175,7 +175,7 @@ async fn history(database: &Database) -> Vec<Point> {
     rows.iter().map(point).collect()
 }
 
-async fn until_equal(server: &Server, database: &Database) -> Vec<Point> {
+pub async fn until_equal(server: &Server, database: &Database) -> Vec<Point> {
     eventually("an equal history", async || {
         let expected = telemetry(server).await;
         (history(database).await == expected).then_some(expected)

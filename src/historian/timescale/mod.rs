@@ -11,7 +11,8 @@
 //! changed in the view since, and commits rows and place together. What changes more often than it
 //! asks is written once.
 //!
-//! It computes nothing and reads nothing back but its own place.
+//! It computes nothing and reads nothing back but its own place. [`Reader`] is another way, the
+//! one back: for SQL, which asks whatever is there.
 
 mod run;
 mod settings;
@@ -29,11 +30,13 @@ mod tables;
 mod rows;
 mod copy;
 mod identity;
+mod reader;
 mod error;
 
 pub use error::Error;
 pub use follow::{Ask, Changes, Ended, Follow, Told};
 pub use policies::Policies;
+pub use reader::Reader;
 pub use run::{Sources, Timescale};
 pub use settings::Settings;
 pub use status::{CIRCUIT_OPEN, EPOCH, FAILURES, LEFT_OUT, NAME, ROWS, Report, State};

@@ -71,6 +71,19 @@ impl Settings {
         format!("{host}{}/{database}", port.unwrap_or_default())
     }
 
+    /// The same for whoever only reads, with more options of the server.
+    pub(super) fn reading(&self, options: &str) -> Self {
+        let mut config = self.config.clone();
+        let given = config.get_options().unwrap_or(UTC).to_owned();
+        config.options(format!("{given} {options}"));
+        Self { config, ..self.clone() }
+    }
+
+    /// What a connection is encrypted with.
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
+    }
+
     /// Connects; the connection is driven by a task that ends with the client.
     pub(super) async fn connect(&self) -> Result<Client, Error> {
         let connected = self.config.connect(self.tls.clone()).await;

@@ -58,6 +58,10 @@ async fn one(query: &NamedQuery, tables: &[(String, SchemaRef)]) -> Result<(), E
     let context = session::empty(&Environment::bare(&limits), &limits)?;
     let telemetry = (telemetry::NAME.to_owned(), historian::schema());
     let known = || tables.iter().chain([&telemetry]);
+    if let Some(name) = asked.database.first() {
+        let hint = "it asks views and telemetry, which are there with and without a database";
+        return Err(Error::refused(format!("table timescale.{name} in a named query"), hint));
+    }
     for name in &asked.tables {
         let Some((_, schema)) = known().find(|(known, _)| known == name) else {
             let names: Vec<String> = known().map(|(name, _)| name.clone()).collect();

@@ -76,7 +76,7 @@ impl Inner {
     }
 
     async fn describe(&self, question: &Question) -> Result<Described, Error> {
-        let context = self.parts().bare(&question.asked)?;
+        let context = self.parts().bare(&question.asked).await?;
         let plan = planned(&context, question.asked.statement.clone()).await?;
         let described = described(&context, plan)?;
         Ok(Described { columns: question.named(&described.columns), ..described })

@@ -197,5 +197,6 @@ fn declared(statement: parser::Statement) -> Result<(Option<String>, parser::Sta
 /// Whether it is about tables of the plant and about nothing else.
 fn is_of_plant(asked: &Asked) -> bool {
     let own = |name: &String| !name.starts_with("pg_");
-    !asked.about_tables && !asked.tables.is_empty() && asked.tables.iter().all(own)
+    let names_some = !asked.tables.is_empty() || !asked.database.is_empty();
+    !asked.about_tables && names_some && asked.tables.iter().all(own)
 }

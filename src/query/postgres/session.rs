@@ -5,6 +5,7 @@ use super::catalog::Catalog;
 use super::functions;
 use super::types::Types;
 use crate::model::Epoch;
+use crate::query::database;
 use crate::query::error::Error;
 use crate::query::limits::Limits;
 use crate::query::pool::Taken;
@@ -37,10 +38,11 @@ impl Parts<'_> {
     }
 
     /// A session with those tables, but without rows.
-    pub fn bare(&self, asked: &Asked) -> Result<SessionContext, Error> {
+    pub async fn bare(&self, asked: &Asked) -> Result<SessionContext, Error> {
         let context = session::empty(self.env, self.limits)?;
         let known = self.tables.known();
         known.named(&asked.tables)?;
+        database::register(&context, self.tables.database.as_ref(), &asked.database).await?;
         for (name, schema) in known.columns().filter(|(name, _)| asked.tables.contains(name)) {
             register(&context, &name, Arc::new(EmptyTable::new(schema)))?;
         }
