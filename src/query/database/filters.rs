@@ -24,7 +24,7 @@ pub fn told(filter: &Expr) -> Option<String> {
             Some(format!("({not}({low} AND {high}))"))
         }
         Expr::InList(InList { expr, list, negated }) => {
-            let list: Option<Vec<String>> = list.iter().map(|value| literal(value)).collect();
+            let list: Option<Vec<String>> = list.iter().map(literal).collect();
             let not = if *negated { "NOT " } else { "" };
             Some(format!("({} {not}IN ({}))", column(expr)?, list?.join(", ")))
         }
