@@ -127,6 +127,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// The file that it is about, when it is about one.
+    pub(super) fn file(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Io { path, .. }
+            | Self::File { path, .. }
+            | Self::Damaged { path }
+            | Self::Parquet { path, .. }
+            | Self::Read { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     pub(super) fn io(
         action: &'static str,
         path: &std::path::Path,

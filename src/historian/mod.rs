@@ -20,6 +20,7 @@ mod writer;
 mod runs;
 mod telemetry;
 mod pins;
+mod aside;
 mod shared;
 mod merge;
 mod store;

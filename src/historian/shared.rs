@@ -1,5 +1,6 @@
 //! What the archive's threads share, and the one that writes segments.
 
+use super::aside::Aside;
 use super::chronicle::{self, Entry, Line};
 use super::chunk::{Chunk, Note, Segment};
 use super::durable::Sum;
@@ -47,6 +48,8 @@ pub(super) struct State {
     pub manifest: Manifest,
     /// Files that no manifest names any more.
     pub pins: Pins,
+    /// Files that are not merged for now.
+    pub aside: Aside,
     pub files: Arc<Vec<ArchiveFile>>,
     pub older: Arc<Vec<ArchiveFile>>,
     pub replaced: Arc<Vec<Replaced>>,

@@ -4,6 +4,7 @@
 //! *sealed* one, then in files. It is readable from the second station on, and changes from
 //! memory to file in the one moment in which the manifest is swapped.
 
+use super::aside::Aside;
 use super::chronicle::{self, Chronicle, Entry, Line, News};
 use super::chunk::{Chunk, Note, Segment};
 use super::error::Error;
@@ -98,6 +99,7 @@ impl Historian {
             closed: manifest.archived_epoch,
             manifest,
             pins: Pins::default(),
+            aside: Aside::default(),
             hot_points: 0,
             hot_bytes: 0,
             failures: 0,

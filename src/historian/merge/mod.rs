@@ -7,15 +7,19 @@
 //! Files are read in the order in which they are sorted. Of a key that several have, the newest value
 //! goes on; the others go to a file with older values, where those find them who ask for the past.
 
+//!
+//! A file that cannot be read is left alone, and the others are merged without it.
+
 mod combine;
 mod output;
 mod source;
 
+use super::aside::Aside;
 use super::durable;
 use super::error::Error;
 use super::manifest::{FOLDER, Manifest};
 use super::replaced::Replaced;
-use super::shared::Shared;
+use super::shared::{Shared, State};
 use crate::model::ArchiveFile;
 use combine::{Kind, combine};
 use output::Output;
@@ -24,13 +28,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Counter: groups of files that became one.
+pub const MERGES: &str = "millstream_archive_merges_total";
+/// Counter: points that were written anew for it.
+pub const POINTS: &str = "millstream_archive_merged_points_total";
+/// Counter: groups that could not be merged.
+pub const FAILURES: &str = "millstream_archive_merge_failures_total";
+
 /// Files with more points are large enough.
 const POINTS_MAX: u64 = 2 << 20;
 /// Files with up to so many points are of the first size; each further size has eight times as many.
 const FIRST_SIZE: u64 = 32 * 1024;
 /// How long files that were merged stay at most after their last reader has gone.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// How long nothing is merged after it failed.
+/// How long nothing is merged after it failed, unless a file of the group is to blame.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Files that become one.
@@ -68,8 +79,11 @@ impl Shared {
                 Ok(true) => {}
                 Ok(false) => seen = Some(now),
                 Err(Error::Closed) => return,
+                Err(failure) if self.leave(&failure) => {
+                    tracing::error!(%failure, "file of the archive not merged; others are");
+                }
                 Err(failure) => {
-                    tracing::error!(%failure, "files of the archive not merged");
+                    tracing::error!(%failure, "files of the archive not merged; trying again");
                     not_before = Instant::now() + PAUSE;
                 }
             }
@@ -86,18 +100,44 @@ impl Shared {
         }
     }
 
+    /// Leaves a file alone that a failure is about. False when it is about none that is named.
+    pub fn leave(&self, failure: &Error) -> bool {
+        let mut state = self.lock();
+        let State { manifest, aside, .. } = &mut *state;
+        let told = |file: &&ArchiveFile| {
+            failure.file().is_some_and(|path| path == self.directory.join(&file.path))
+        };
+        let named = manifest.files.iter().chain(&manifest.older).find(told);
+        named.map(|file| aside.leave(&file.path, Instant::now())).is_some()
+    }
+
     /// Merges the files of one group of at least so many. False when there is none.
     pub fn merge_once(&self, least: usize) -> Result<bool, Error> {
-        let Some(group) = pick(&self.lock().manifest, least) else {
+        let mut state = self.lock();
+        state.aside.try_again(Instant::now());
+        let Some(group) = pick(&state.manifest, least, &state.aside) else {
             return Ok(false);
         };
+        drop(state);
         let begun = Instant::now();
-        let (newest, older) = self.combine(&group)?;
-        let points = newest.iter().chain(&older).map(|file| file.rows).sum::<u64>();
-        self.swap(&group, newest, older)?;
+        let points = self.merge(&group).inspect_err(|failure| {
+            if !matches!(failure, Error::Closed) {
+                metrics::counter!(FAILURES).increment(1);
+            }
+        })?;
+        metrics::counter!(MERGES).increment(1);
+        metrics::counter!(POINTS).increment(points);
         let (files, milliseconds) = (group.files.len(), begun.elapsed().as_millis() as u64);
         tracing::debug!(name = group.name, files, points, milliseconds, "archive files merged");
         Ok(true)
+    }
+
+    /// Puts what comes of a group in its place, and says how many points that has.
+    fn merge(&self, group: &Group) -> Result<u64, Error> {
+        let (newest, older) = self.combine(group)?;
+        let points = newest.iter().chain(&older).map(|file| file.rows).sum();
+        self.swap(group, newest, older)?;
+        Ok(points)
     }
 
     /// Writes what comes of a group: the file with the newest values, and that with older ones.
@@ -171,10 +211,11 @@ fn is_needed(others: &[ArchiveFile], merged: &ArchiveFile, row: &Replaced) -> bo
 
 /// The first group of at least `least` files of one day and about the same size; twice as many at
 /// most. `None` when `least` is 0.
-fn pick(manifest: &Manifest, least: usize) -> Option<Group> {
+fn pick(manifest: &Manifest, least: usize, aside: &Aside) -> Option<Group> {
     let group = |kind: Kind, files: &[ArchiveFile]| {
         let mut groups: BTreeMap<(String, u32), Vec<&ArchiveFile>> = BTreeMap::new();
-        for file in files.iter().filter(|file| file.rows < POINTS_MAX) {
+        let may_grow = |file: &&ArchiveFile| file.rows < POINTS_MAX && aside.is_free(&file.path);
+        for file in files.iter().filter(may_grow) {
             let Some((folder, _)) = file.path.rsplit_once('/') else { continue };
             let size = (file.rows / FIRST_SIZE).checked_ilog(8).map_or(0, |size| size + 1);
             groups.entry((folder.into(), size)).or_default().push(file);
@@ -208,14 +249,17 @@ mod tests {
         manifest.files.extend((7..14).map(|i| file(2, i, 1_000)));
         manifest.files.extend((14..20).map(|i| file(2, i, 100_000)));
         manifest.files.extend((20..40).map(|i| file(3, i, POINTS_MAX)));
-        assert!(pick(&manifest, 8).is_none());
+        let mut aside = Aside::default();
+        assert!(pick(&manifest, 8, &aside).is_none());
         manifest.files.push(file(2, 50, 2_000));
-        let group = pick(&manifest, 8).unwrap();
+        let group = pick(&manifest, 8, &aside).unwrap();
         let numbers: Vec<u64> = group.files.iter().map(|file| file.min_epoch).collect();
         assert_eq!(numbers, [7, 8, 9, 10, 11, 12, 13, 50]);
         assert_eq!(group.name, "telemetry/day=2026-03-02/merged-1");
-        assert_eq!(pick(&manifest, 3).unwrap().files.len(), 6);
-        assert!(pick(&manifest, 0).is_none());
+        assert_eq!(pick(&manifest, 3, &aside).unwrap().files.len(), 6);
+        assert!(pick(&manifest, 0, &aside).is_none());
+        aside.leave(&manifest.files[9].path, Instant::now());
+        assert!(pick(&manifest, 8, &aside).is_none());
     }
 
     #[test]

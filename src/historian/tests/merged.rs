@@ -75,6 +75,50 @@ fn what_is_damaged_does_not_become_whole() {
     let refused = historian.shared.merge_once(8).unwrap_err();
     assert!(matches!(&refused, Error::Damaged { path: told } if *told == path), "{refused}");
     assert_eq!(historian.snapshot(Epoch(10)).unwrap().files().len(), 10);
+
+    // It is left alone, and the others become one without it.
+    assert!(historian.shared.leave(&refused));
+    assert!(historian.shared.merge_once(8).unwrap());
+    assert!(!historian.shared.merge_once(2).unwrap());
+    let after = historian.snapshot(Epoch(10)).unwrap();
+    assert_eq!(after.files().len(), 2);
+    assert!(after.files().contains(&telemetry.files()[4]));
+    let other = Error::Damaged { path: Path::new("a").join("telemetry/other.parquet") };
+    assert!(!historian.shared.leave(&other));
+}
+
+/// The background merges what can be merged, whatever file cannot be read.
+#[test]
+fn a_damaged_file_holds_up_no_other_group() {
+    let fs = MemFs::new();
+    let (historian, expected) = archive(&fs);
+    let telemetry = historian.snapshot(Epoch(10)).unwrap();
+    let path = Path::new("a").join(&telemetry.files()[0].path);
+    let whole = fs.contents(&path).unwrap();
+    let mut bytes = whole.clone();
+    bytes[40] ^= 4;
+    fs.set_contents(&path, &bytes);
+    drop((historian, telemetry));
+    let open = || {
+        let options = Options { merge_files: 2, ..Options::default() };
+        Historian::open_on(Arc::new(fs.clone()), Path::new("a"), options).unwrap()
+    };
+    let left = |historian: &Historian, files: usize| {
+        // A merge is seen by whoever waits for a change.
+        let mut state = historian.shared.lock();
+        while state.manifest.files.len() > files {
+            state = historian.shared.wait(state);
+        }
+        state.manifest.files.iter().any(|file| Path::new("a").join(&file.path) == path)
+    };
+    let historian = open();
+    assert!(left(&historian, 2), "the nine others became one");
+    drop(historian);
+    // A restart tries again.
+    fs.set_contents(&path, &whole);
+    let historian = open();
+    assert!(!left(&historian, 1), "{:?}", fs.paths());
+    assert_eq!(contents(&historian.snapshot(Epoch(10)).unwrap()), expected);
 }
 
 /// Rows of several row groups, with texts, and more words than one row group has.
