@@ -74,8 +74,7 @@ impl Historian {
         for file in telemetry.files.iter().chain(telemetry.older.iter()) {
             let times = (file.min_event_time, file.max_event_time);
             if versions.wanting() && asked.any(times, (file.min_epoch, file.max_epoch)) {
-                let path = telemetry.directory.join(&file.path);
-                pages::read(&*telemetry.fs, &path, file, &asked, |batch| versions.take(batch))?;
+                pages::read(&telemetry.places, file, &asked, |batch| versions.take(batch))?;
             }
         }
         Ok(versions.finish())

@@ -25,6 +25,7 @@ mod shared;
 mod merge;
 mod store;
 mod stored;
+mod places;
 mod pages;
 mod versions;
 mod history;

@@ -6,9 +6,8 @@
 
 use super::error::Error;
 use super::history::{Ask, Asked};
+use super::places::Places;
 use super::schema::{ASSET, EPOCH, EVENT_TIME, METRIC, QUALITY, TEXT, VALUE, written};
-use super::stored::Stored;
-use crate::base::fs::Fs;
 use crate::model::ArchiveFile;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType, UInt64Type};
@@ -23,7 +22,6 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 const BATCH_POINTS: usize = 8 * 1024;
@@ -32,20 +30,19 @@ pub(super) const COLUMNS: [usize; 7] = [EVENT_TIME, ASSET, METRIC, VALUE, TEXT, 
 
 /// Gives the points of a file that count for an ask, until `take` wants no more.
 pub(super) fn read(
-    fs: &dyn Fs,
-    path: &Path,
+    places: &Places,
     file: &ArchiveFile,
     asked: &Arc<Asked>,
     mut take: impl FnMut(&RecordBatch) -> bool,
 ) -> Result<(), Error> {
-    let failed = |source| Error::Read { path: path.into(), source };
-    let stored = Stored::open(fs, path, file)?;
+    let failed = |source| Error::Read { path: places.name(file), source };
+    let stored = places.open(file)?;
     let options = ArrowReaderOptions::new()
         .with_schema(written())
         .with_page_index_policy(PageIndexPolicy::Optional);
     let metadata = ArrowReaderMetadata::load(&stored, options).map_err(failed)?;
     if metadata.metadata().file_metadata().num_rows() as u64 != file.rows {
-        return Err(Error::Damaged { path: path.into() });
+        return Err(Error::Damaged { path: places.name(file) });
     }
     for group in 0..metadata.metadata().num_row_groups() {
         let selection = select(metadata.metadata(), group, asked);

@@ -8,14 +8,14 @@ use super::error::Error;
 use super::manifest::{ListFile, Manifest, may_hold};
 use super::names::Names;
 use super::pins::Pins;
+use super::places::Places;
 use super::replaced::{self, Replaced};
 use super::store::Options;
 use super::telemetry::Telemetry;
 use super::writer;
-use crate::base::fs::Fs;
 use crate::model::{ArchiveFile, Epoch};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,8 +23,7 @@ use tracing::{debug, error, warn};
 
 /// What the archive, its writer and its merger share.
 pub(super) struct Shared {
-    pub fs: Arc<dyn Fs>,
-    pub directory: PathBuf,
+    pub places: Places,
     pub options: Options,
     pub state: Mutex<State>,
     /// Held by whoever changes the manifest, from reading what it is.
@@ -107,8 +106,7 @@ impl Shared {
         Telemetry {
             epoch: up_to,
             archived: state.manifest.archived_epoch,
-            fs: Arc::clone(&self.fs),
-            directory: self.directory.clone(),
+            places: self.places.clone(),
             files: Arc::clone(&state.files),
             older: Arc::clone(&state.older),
             replaced: Arc::clone(&state.replaced),
@@ -162,7 +160,7 @@ impl Shared {
     /// Writes files, then the list of replaced points, then the manifest that names both; with it
     /// the segment leaves memory.
     fn write(&self, segment: &Segment, names: &Names) -> Result<(), Error> {
-        let mut written = writer::write(&self.fs, &self.directory, segment, names)?;
+        let mut written = writer::write(&self.places.fs, &self.places.directory, segment, names)?;
         debug!(files = written.files.len(), points = segment.points, "points archived");
         let _commit = self.commit();
         let (mut manifest, mut replaced) = self.named();
@@ -176,13 +174,15 @@ impl Shared {
             manifest.replaced = Some(self.write_replaced(path, &replaced)?);
         }
         manifest.archived_epoch = segment.last_epoch;
-        let (chronicle, joined) =
-            chronicle::extended(&self.fs, &self.directory, manifest.chronicle, &segment.news)?;
+        let (chronicle, joined) = {
+            let Places { fs, directory, .. } = &self.places;
+            chronicle::extended(fs, directory, manifest.chronicle, &segment.news)?
+        };
         manifest.chronicle = chronicle;
         manifest.clock = segment.clock.or(manifest.clock);
         manifest.files.extend(written.files);
         manifest.older.extend(written.older);
-        manifest.write(&self.fs, &self.directory)?;
+        self.write_manifest(&manifest)?;
         let mut state = self.lock();
         let before = state.name(manifest, replaced);
         state.sealed.pop_front();
@@ -193,7 +193,7 @@ impl Shared {
         // The list of replaced points is read by nobody once it is in memory, the chronicle by nobody
         // who does not hold the lock.
         for old in before.into_iter().chain(joined.into_iter().map(|file| file.path)) {
-            self.fs.remove(&self.directory.join(&old)).unwrap_or_else(
+            self.remove(&old).unwrap_or_else(
                 |failure| warn!(%failure, old, "a list that was replaced stays until a restart"),
             );
         }
@@ -211,9 +211,20 @@ impl Shared {
         (state.manifest.clone(), Arc::clone(&state.replaced))
     }
 
+    /// Makes this the manifest. Whoever does holds the right to.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+        manifest.write(&self.places.fs, &self.places.directory)
+    }
+
+    /// Removes a file of the archive's directory.
+    pub fn remove(&self, path: &str) -> io::Result<()> {
+        self.places.fs.remove(&self.places.directory.join(path))
+    }
+
     /// Writes a list of replaced points.
     pub fn write_replaced(&self, path: String, list: &[Replaced]) -> Result<ListFile, Error> {
-        let Sum { bytes, crc32c } = replaced::write(&self.fs, &self.directory.join(&path), list)?;
+        let Places { fs, directory, .. } = &self.places;
+        let Sum { bytes, crc32c } = replaced::write(fs, &directory.join(&path), list)?;
         Ok(ListFile { path, bytes, crc32c })
     }
 }

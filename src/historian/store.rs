@@ -11,6 +11,7 @@ use super::error::Error;
 use super::manifest::Manifest;
 use super::names::Names;
 use super::pins::Pins;
+use super::places::Places;
 use super::replaced;
 use super::shared::{Shared, State};
 use super::telemetry::Telemetry;
@@ -110,7 +111,8 @@ impl Historian {
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let directory = directory.to_owned();
         let commit = Mutex::default();
-        let shared = Arc::new(Shared { fs, directory, options, state, commit, changed, epochs });
+        let places = Places { fs, directory };
+        let shared = Arc::new(Shared { places, options, state, commit, changed, epochs });
         let mut historian = Self { shared, threads: Vec::new() };
         historian.start("historian-writer", Shared::write_segments)?;
         if historian.shared.options.merge_files > 0 {
@@ -122,7 +124,7 @@ impl Historian {
     fn start(&mut self, name: &str, run: fn(&Shared)) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&shared));
-        let failed = Error::io("start the threads of", &self.shared.directory);
+        let failed = Error::io("start the threads of", self.directory());
         self.threads.push(thread.map_err(failed)?);
         Ok(())
     }
@@ -232,7 +234,7 @@ impl Historian {
         let hot: Vec<Entry> = segments().flat_map(|segment| &segment.news).cloned().collect();
         let files = state.manifest.chronicle.clone();
         drop(state);
-        let mut entries = chronicle::read(&*self.shared.fs, &self.shared.directory, &files)?;
+        let mut entries = chronicle::read(&*self.places().fs, self.directory(), &files)?;
         entries.extend(hot);
         let begins = entries.iter().find(|entry| entry.news == News::Begins);
         if let Some(known_from) = begins.map(|entry| entry.epoch).filter(|from| as_of < *from) {
@@ -293,7 +295,7 @@ impl Historian {
 
     /// The directory of the archive.
     pub fn directory(&self) -> &Path {
-        &self.shared.directory
+        &self.shared.places.directory
     }
 
     /// Writes all points of closed epochs and waits until they are in files. Fails when the
@@ -326,6 +328,11 @@ impl Historian {
             return Err(Error::Passed { asked: up_to, archived });
         }
         Ok(self.shared.telemetry(&state, up_to, |_| true))
+    }
+
+    /// Opens the files of snapshots.
+    pub(super) fn places(&self) -> &Places {
+        &self.shared.places
     }
 
     /// All files, also of later epochs, and the hot points of epochs up to this one that are in

@@ -1,20 +1,18 @@
 //! What readers get: the files and the hot points that are `telemetry` at one epoch.
 
 use super::chunk::{Chunk, Note};
-use super::durable;
 use super::error::Error;
 use super::manifest::may_hold;
 use super::names::Names;
 use super::pins::Pin;
+use super::places::Places;
 use super::points::{Points, Selection};
 use super::replaced::{self, Replaced};
 use super::schema::schema;
-use crate::base::fs::Fs;
 use crate::model::{ArchiveFile, Epoch};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 const BATCH_POINTS: usize = 16 * 1024;
@@ -28,8 +26,7 @@ pub struct Telemetry {
     pub(super) epoch: Epoch,
     /// Deletions of epochs up to this one are among the replaced.
     pub(super) archived: Epoch,
-    pub(super) fs: Arc<dyn Fs>,
-    pub(super) directory: PathBuf,
+    pub(super) places: Places,
     pub(super) files: Arc<Vec<ArchiveFile>>,
     /// Files with values that others in files of the same epochs have replaced.
     pub(super) older: Arc<Vec<ArchiveFile>>,
@@ -49,7 +46,7 @@ impl Telemetry {
 
     /// The directory from which the paths of the files start.
     pub fn directory(&self) -> &std::path::Path {
-        &self.directory
+        &self.places.directory
     }
 
     /// Keeps the files in place for as long as it is held.
@@ -81,13 +78,7 @@ impl Telemetry {
     /// Reads all files and compares their checksums with those of the manifest.
     /// [`Error::Damaged`] names the first that is not what was written. Blocks.
     pub fn check_files(&self) -> Result<(), Error> {
-        for file in self.files.iter().chain(self.older.iter()) {
-            let path = self.directory.join(&file.path);
-            if durable::sum(&*self.fs, &path)? != file.sum() {
-                return Err(Error::Damaged { path });
-            }
-        }
-        Ok(())
+        self.files.iter().chain(self.older.iter()).try_for_each(|file| self.places.check(file))
     }
 
     /// The days, each as its first microsecond, of which there may be points of epochs up to the

@@ -68,7 +68,7 @@ fn files(telemetry: &Telemetry) -> Vec<RecordBatch> {
     let mut batches = Vec::new();
     for file in telemetry.files() {
         let path = telemetry.directory().join(&file.path);
-        let file = bytes::Bytes::from(durable::read(&*telemetry.fs, &path).unwrap());
+        let file = bytes::Bytes::from(durable::read(&*telemetry.places.fs, &path).unwrap());
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
         batches.extend(reader.unwrap().build().unwrap().map(|batch| batch.unwrap()));
     }

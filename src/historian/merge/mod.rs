@@ -15,9 +15,9 @@ mod output;
 mod source;
 
 use super::aside::Aside;
-use super::durable;
 use super::error::Error;
 use super::manifest::{FOLDER, Manifest};
+use super::places::Places;
 use super::replaced::Replaced;
 use super::shared::{Shared, State};
 use crate::model::ArchiveFile;
@@ -94,7 +94,7 @@ impl Shared {
     pub fn remove_retired(&self) {
         let gone = self.lock().pins.free();
         for path in gone {
-            if let Err(failure) = self.fs.remove(&self.directory.join(&path)) {
+            if let Err(failure) = self.remove(&path) {
                 tracing::warn!(%failure, path, "archive file that was merged stays until a restart");
             }
         }
@@ -104,9 +104,8 @@ impl Shared {
     pub fn leave(&self, failure: &Error) -> bool {
         let mut state = self.lock();
         let State { manifest, aside, .. } = &mut *state;
-        let told = |file: &&ArchiveFile| {
-            failure.file().is_some_and(|path| path == self.directory.join(&file.path))
-        };
+        let told =
+            |file: &&ArchiveFile| failure.file().is_some_and(|path| path == self.places.name(file));
         let named = manifest.files.iter().chain(&manifest.older).find(told);
         named.map(|file| aside.leave(&file.path, Instant::now())).is_some()
     }
@@ -145,14 +144,12 @@ impl Shared {
         let mut sources = Vec::with_capacity(group.files.len());
         for file in &group.files {
             // What is damaged must not become whole by being written anew.
-            let path = self.directory.join(&file.path);
-            if durable::sum(&*self.fs, &path)? != file.sum() {
-                return Err(Error::Damaged { path });
-            }
-            sources.push(Source::open(&*self.fs, &path, file)?);
+            self.places.check(file)?;
+            sources.push(Source::open(&self.places, file)?);
         }
         let output = |ending: &str| {
-            Output::new(&self.fs, &self.directory, format!("{}{ending}.parquet", group.name))
+            let Places { fs, directory, .. } = &self.places;
+            Output::new(fs, directory, format!("{}{ending}.parquet", group.name))
         };
         let (mut newest, mut older) = (output(""), output("-older"));
         let go_on = || !self.lock().stopping;
@@ -190,7 +187,7 @@ impl Shared {
         for files in [&mut manifest.files, &mut manifest.older] {
             files.sort_by_key(|file| file.min_epoch);
         }
-        manifest.write(&self.fs, &self.directory)?;
+        self.write_manifest(&manifest)?;
         let mut gone: Vec<String> = group.files.iter().map(|file| file.path.clone()).collect();
         let mut state = self.lock();
         gone.extend(state.name(manifest, replaced));

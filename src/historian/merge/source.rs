@@ -1,11 +1,10 @@
 //! A file of the archive, read in the order in which it is sorted.
 
 use super::super::error::Error;
+use super::super::places::Places;
 use super::super::schema::{
     ASSET, DEVICE, EPOCH, EVENT_TIME, METRIC, QUALITY, TEXT, VALUE, written,
 };
-use super::super::stored::Stored;
-use crate::base::fs::Fs;
 use crate::model::ArchiveFile;
 use arrow::array::{
     Array, AsArray, DictionaryArray, Float64Array, RecordBatch, StringArray,
@@ -16,7 +15,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const BATCH_POINTS: usize = 8 * 1024;
 /// Asset, device, metric and text: the columns of words, in this order.
@@ -54,14 +53,16 @@ pub(super) struct Map {
 
 impl Source {
     /// Opens a file at its first row.
-    pub fn open(fs: &dyn Fs, path: &Path, file: &ArchiveFile) -> Result<Self, Error> {
-        let failed = |source| Error::Read { path: path.into(), source };
-        let stored = Stored::open(fs, path, file)?;
+    pub fn open(places: &Places, file: &ArchiveFile) -> Result<Self, Error> {
+        let path = places.name(file);
+        let failed = |source| Error::Read { path: path.clone(), source };
+        let stored = places.open(file)?;
         let options = ArrowReaderOptions::new().with_schema(written());
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(stored, options);
         let reader = builder.and_then(|builder| builder.with_batch_size(BATCH_POINTS).build());
         let rows = Rows::of(&RecordBatch::new_empty(written()));
-        let mut source = Self { path: path.into(), reader: reader.map_err(failed)?, rows, at: 0 };
+        let reader = reader.map_err(failed)?;
+        let mut source = Self { path, reader, rows, at: 0 };
         source.skip(0)?;
         Ok(source)
     }

@@ -217,7 +217,7 @@ impl Sink {
         match work {
             Work::Files(steps) => {
                 for step in steps {
-                    for batch in work::file(historian.directory(), &step.file)? {
+                    for batch in work::file(historian.places(), &step.file)? {
                         let place = session.place();
                         let batch = batch?;
                         let points = || Box::new(std::iter::once(Ok(batch.clone()))) as Box<_>;

@@ -1,13 +1,12 @@
 //! What the database lacks: points behind its place, from files and from memory.
 
 use super::error::Error;
+use crate::historian::places::Places;
 use crate::historian::replaced::Replaced;
 use crate::historian::{ArchiveFile, Historian, Pin, Selection, Telemetry};
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use std::fs::File;
-use std::path::Path;
 
 /// Hot points of a transaction, unless one epoch has more.
 const HOT_POINTS_AT_ONCE: usize = 50_000;
@@ -97,11 +96,10 @@ pub(super) fn hot(points: &Telemetry) -> impl Iterator<Item = Result<RecordBatch
 
 /// The points of a file, batch by batch.
 pub(super) fn file(
-    directory: &Path,
+    places: &Places,
     file: &ArchiveFile,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, Error>> + use<>, Error> {
-    let path = directory.join(&file.path);
-    let opened = File::open(&path).map_err(crate::historian::Error::io("open", &path))?;
+    let (path, opened) = (places.name(file), places.open(file)?);
     let failed = {
         let path = path.clone();
         move |source| Error::File { path: path.clone(), source }
