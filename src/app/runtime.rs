@@ -76,6 +76,9 @@ pub struct Settings {
     pub merge_files: usize,
     /// `AS OF SYSTEM TIME` knows the source's clock of the past to within this.
     pub clock_error: crate::model::Duration,
+    /// The store behind the archive that takes its old files. Without one that is told, that which
+    /// the archive knows is read, and no file moves.
+    pub archive_store: Option<historian::StoreSettings>,
 }
 
 impl Settings {
@@ -94,6 +97,7 @@ impl Settings {
             in_memory: InMemory::default(),
             merge_files: historian::Options::default().merge_files,
             clock_error: historian::Options::default().clock_error,
+            archive_store: None,
         }
     }
 }
@@ -164,7 +168,9 @@ impl Runtime {
         let log = Log::open(Arc::clone(&fs), &log_directory, log::Options::default())?;
         let memory = Budget::new(settings.memory);
         let (merge_files, clock_error) = (settings.merge_files, settings.clock_error);
-        let options = historian::Options { merge_files, clock_error, ..limits::archive(&memory) };
+        let store = settings.archive_store.clone();
+        let options =
+            historian::Options { merge_files, clock_error, store, ..limits::archive(&memory) };
         let historian = Historian::open(&data.join("archive"), options)?;
         let historian = Arc::new(historian);
         let views = Views::new(limits::views(&memory));

@@ -7,8 +7,8 @@ use super::past::Past;
 use crate::base::memory::{Budget, Component};
 use crate::checkpoint::Taken;
 use crate::dataflow::Engine;
-use crate::historian::Historian;
 use crate::historian::timescale::{self, Timescale};
+use crate::historian::{Historian, Standing};
 use crate::ingest::commit::Committer;
 use crate::model::{self, Frame};
 use crate::query::{
@@ -119,7 +119,7 @@ pub struct Engines {
 }
 
 /// A system table: name, columns of text, columns of numbers.
-const TABLES: [(&str, &[&str], &[&str]); 7] = [
+const TABLES: [(&str, &[&str], &[&str]); 8] = [
     (
         "millstream_operators",
         &["operator"],
@@ -130,6 +130,7 @@ const TABLES: [(&str, &[&str], &[&str]); 7] = [
     ("millstream_views", &["view"], &["rows", "bytes"]),
     ("millstream_sinks", &["name", "state", "last_error"], &["epoch", "lag_ms"]),
     ("millstream_memory", &["component"], &["bytes", "limit_bytes"]),
+    ("millstream_archive", &["place", "url", "last_error"], &["files", "bytes", "points"]),
     ("millstream_checkpoints", &["taken_at", "valid"], &["epoch", "bytes", "milliseconds"]),
 ];
 
@@ -221,6 +222,13 @@ impl Engines {
                     (vec![name.to_owned()], vec![number(bytes), limit.and_then(number)])
                 };
                 memory::all(&status.memory).into_iter().map(row).collect()
+            }
+            "millstream_archive" => {
+                let row = |at: Standing| {
+                    let texts = vec![at.place.name().to_owned(), at.url, at.last_error];
+                    (texts, [at.files, at.bytes, at.points].map(number).to_vec())
+                };
+                status.historian.standing().into_iter().map(row).collect()
             }
             "millstream_sinks" => {
                 let row = |database: &Arc<Timescale>| {

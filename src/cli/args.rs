@@ -2,6 +2,7 @@
 
 use crate::app::ExportLimits;
 use crate::base::memory::Budget;
+use crate::historian::StoreUrl;
 use crate::ingest::route::UnknownDevices;
 use crate::model::Duration;
 use crate::replay::Speed;
@@ -105,6 +106,21 @@ pub struct Common {
         default_value = "1d"
     )]
     pub exports_age: Duration,
+    /// A store for old files of the archive: `s3://BUCKET/PREFIX`, with keys and address from the
+    /// environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`), or
+    /// `file:///DIRECTORY`. Files that are there are read without it too.
+    #[arg(long, global = true, value_name = "URL", env = "MILLSTREAM_ARCHIVE_STORE")]
+    pub archive_store: Option<StoreUrl>,
+    /// How long a UTC day has to be over by the source's clock, and how long ago the last point of a
+    /// file has to have come, until the file moves to the store.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "MILLSTREAM_ARCHIVE_STORE_AFTER",
+        default_value = "7d"
+    )]
+    pub archive_store_after: Duration,
     /// What happens to messages of devices that the catalog does not have.
     #[arg(long, global = true, value_enum, default_value_t = Unknown::Provision)]
     pub unknown_devices: Unknown,

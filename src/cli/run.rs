@@ -4,6 +4,7 @@ use super::args::{Cli, Command, Common, Memory};
 use super::{ask, check, clients, demo, query, replay, schemas, serve};
 use crate::app::{self, ExportLimits};
 use crate::base::memory::{Available, Budget, Origin, available};
+use crate::historian::StoreSettings;
 use crate::views::InMemory;
 use anyhow::bail;
 use bytesize::ByteSize;
@@ -143,6 +144,10 @@ impl Common {
             live,
             checkpoint_every: self.checkpoint_every.time(),
             memory: self.memory(),
+            archive_store: self
+                .archive_store
+                .clone()
+                .map(|url| StoreSettings::new(url, Some(self.archive_store_after))),
             in_memory: InMemory { windows: self.windows_in_memory as usize, ..InMemory::default() },
             ..app::Settings::new(data)
         }

@@ -66,6 +66,30 @@ pub enum Error {
         /// What the reader said.
         source: parquet::errors::ParquetError,
     },
+    /// The store behind the archive refused, or is not there.
+    #[error("{action} {url}: {reason}")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// The file, or the store.
+        url: String,
+        /// What the store or the connection said.
+        reason: String,
+    },
+    /// The manifest names a store that cannot be one.
+    #[error("archive store {url}: {reason}")]
+    StoreUrl {
+        /// Where it should be.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file is on a store, and there is none.
+    #[error("archive file {path} is on a store: say on which with --archive-store")]
+    NoStore {
+        /// The file.
+        path: String,
+    },
     /// Arrow arrays could not be built, read or written.
     #[error("build archive columns: {0}")]
     Arrow(#[from] arrow::error::ArrowError),

@@ -3,8 +3,9 @@
 use super::chronicle::Line;
 use super::durable::{self, Sum};
 use super::error::Error;
+use super::pins::Gone;
 use crate::base::fs::Fs;
-use crate::model::{ArchiveFile, Epoch};
+use crate::model::{ArchiveFile, Epoch, Place};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -12,10 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
 
-const FORMAT_VERSION: u32 = 5;
+/// Gauge, label `place` (`local`, `store`): files of telemetry.
+pub const FILES: &str = "millstream_archive_files";
+/// Gauge, label `place`: their bytes.
+pub const BYTES: &str = "millstream_archive_bytes";
+
+const FORMAT_VERSION: u32 = 6;
 /// Archives of this version are read too. Before version 3 there were no files with older values, and
 /// lists of replaced points had only the latest entry of each key; before version 4 no files were
-/// merged, and before version 5 there was no chronicle.
+/// merged; before version 5 there was no chronicle, and before version 6 all files were in the directory.
 const OLDEST_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
@@ -45,6 +51,21 @@ pub(super) struct Manifest {
     /// Where the clock was noted last.
     #[serde(default)]
     pub clock: Option<Line>,
+    /// What is on the store behind the archive.
+    #[serde(default)]
+    pub store: Option<OnStore>,
+}
+
+/// The store behind the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OnStore {
+    /// What the archive is called there: all its files are below.
+    pub id: String,
+    /// Where the store was when it was opened last.
+    pub url: String,
+    /// Files that may be there and have no name: they are being written, or are to go.
+    pub unnamed: Vec<String>,
 }
 
 /// A file beside the Parquet files: the list of replaced points, or a part of the chronicle.
@@ -81,6 +102,14 @@ impl ListFile {
     }
 }
 
+impl OnStore {
+    /// For an archive that has no file there yet.
+    pub(super) fn begin() -> Self {
+        let id = uuid::Uuid::now_v7().to_string();
+        Self { id, url: String::new(), unnamed: Vec::new() }
+    }
+}
+
 impl Manifest {
     /// Reads the manifest of a directory, checks its files and removes what it does not name.
     /// An empty directory gets an empty manifest.
@@ -98,7 +127,7 @@ impl Manifest {
         durable::create_dir(&**fs, &folder)?;
         let manifest = Self::parse(&durable::read(&**fs, &path)?)
             .map_err(|reason| Error::Manifest { path, reason })?;
-        for file in manifest.files.iter().chain(&manifest.older) {
+        for file in manifest.all().filter(|file| file.place == Place::Local) {
             check(&**fs, &directory.join(&file.path), file.bytes)?;
         }
         for file in &manifest.chronicle {
@@ -109,6 +138,53 @@ impl Manifest {
         durable::sync_dir(&**fs, directory)?;
         manifest.remove_orphans(&**fs, directory)?;
         Ok(manifest)
+    }
+
+    /// All files, wherever they are.
+    pub(super) fn all(&self) -> impl Iterator<Item = &ArchiveFile> {
+        self.files.iter().chain(&self.older)
+    }
+
+    /// Whether anything may be on the store.
+    pub(super) fn uses_store(&self) -> bool {
+        let unnamed = self.store.as_ref().is_some_and(|store| !store.unnamed.is_empty());
+        unnamed || self.all().any(|file| file.place == Place::Store)
+    }
+
+    /// Takes files out. Those on the store have no name there from then on.
+    pub(super) fn take_out(&mut self, is_out: impl Fn(&ArchiveFile) -> bool) -> Vec<Gone> {
+        let mut gone = Vec::new();
+        for files in [&mut self.files, &mut self.older] {
+            let (out, left) = std::mem::take(files).into_iter().partition(&is_out);
+            *files = left;
+            gone.extend(
+                out.into_iter().map(|ArchiveFile { path, place, .. }| Gone { path, place }),
+            );
+        }
+        for Gone { path, .. } in gone.iter().filter(|gone| gone.place == Place::Store) {
+            self.on_store().unnamed.push(path.clone());
+        }
+        gone
+    }
+
+    /// The store, which is known.
+    pub(super) fn on_store(&mut self) -> &mut OnStore {
+        self.store.get_or_insert_with(OnStore::begin)
+    }
+
+    /// How many files there are in a place, their bytes and their points.
+    pub(super) fn count(&self, place: Place) -> (u64, u64, u64) {
+        let files = self.all().filter(|file| file.place == place);
+        files.fold((0, 0, 0), |sum, file| (sum.0 + 1, sum.1 + file.bytes, sum.2 + file.rows))
+    }
+
+    /// Tells everybody what there is.
+    pub(super) fn measure(&self) {
+        for place in [Place::Local, Place::Store] {
+            let (files, bytes, _) = self.count(place);
+            metrics::gauge!(FILES, "place" => place.name()).set(files as f64);
+            metrics::gauge!(BYTES, "place" => place.name()).set(bytes as f64);
+        }
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
@@ -148,7 +224,7 @@ impl Manifest {
     /// points are still in the log.
     fn remove_orphans(&self, fs: &dyn Fs, directory: &Path) -> Result<(), Error> {
         let mut named: HashSet<PathBuf> =
-            self.files.iter().chain(&self.older).map(|file| directory.join(&file.path)).collect();
+            self.all().map(|file| directory.join(&file.path)).collect();
         let lists = self.replaced.iter().chain(&self.chronicle);
         named.extend(lists.map(|file| directory.join(&file.path)));
         named.insert(directory.join(NAME));

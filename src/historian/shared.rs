@@ -9,11 +9,12 @@ use super::manifest::{ListFile, Manifest, may_hold};
 use super::names::Names;
 use super::pins::Pins;
 use super::places::Places;
+use super::remote::Age;
 use super::replaced::{self, Replaced};
 use super::store::Options;
 use super::telemetry::Telemetry;
 use super::writer;
-use crate::model::{ArchiveFile, Epoch};
+use crate::model::{ArchiveFile, Epoch, Timestamp};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -57,6 +58,10 @@ pub(super) struct State {
     pub hot_bytes: usize,
     pub failures: u64,
     pub failure: String,
+    /// The newest tick.
+    pub tick: Timestamp,
+    /// Why files do not move; empty when they do.
+    pub store_failure: String,
     pub stopping: bool,
 }
 
@@ -230,12 +235,19 @@ impl Shared {
 }
 
 impl State {
+    /// What is old now, when files move at all.
+    pub fn age(&self, options: &Options) -> Option<Age> {
+        let after = options.store.as_ref()?.after?;
+        Some(Age { after, tick: self.tick, epoch: self.closed })
+    }
+
     /// Takes over a manifest that is durable. Gives the list of replaced points that it names no
     /// more.
     pub fn name(&mut self, manifest: Manifest, replaced: Arc<Vec<Replaced>>) -> Option<String> {
         self.files = Arc::new(manifest.files.clone());
         self.older = Arc::new(manifest.older.clone());
         self.replaced = replaced;
+        manifest.measure();
         let old = std::mem::replace(&mut self.manifest, manifest).replaced;
         old.filter(|old| self.manifest.replaced.as_ref() != Some(old)).map(|old| old.path)
     }

@@ -12,6 +12,7 @@ use super::manifest::Manifest;
 use super::names::Names;
 use super::pins::Pins;
 use super::places::Places;
+use super::remote::{self, StoreSettings};
 use super::replaced;
 use super::shared::{Shared, State};
 use super::telemetry::Telemetry;
@@ -43,6 +44,9 @@ pub struct Options {
     pub merge_files: usize,
     /// The chronicle tells where the source's clock was to within this.
     pub clock_error: Duration,
+    /// The store behind the archive. Without one that is told, that which the manifest names is
+    /// read, and no file moves.
+    pub store: Option<StoreSettings>,
     /// How long the writer pauses after it failed.
     pub retry_after: std::time::Duration,
 }
@@ -57,6 +61,7 @@ impl Default for Options {
             hot_bytes_max: 1 << 30,
             merge_files: 8,
             clock_error: Duration(1_000_000),
+            store: None,
             retry_after: std::time::Duration::from_secs(1),
         }
     }
@@ -80,11 +85,15 @@ impl Historian {
 
     /// [`Historian::open`] on another file system than the machine's.
     pub fn open_on(fs: Arc<dyn Fs>, directory: &Path, options: Options) -> Result<Self, Error> {
-        let manifest = Manifest::open(&fs, directory)?;
+        let mut manifest = Manifest::open(&fs, directory)?;
+        let store = remote::open(&fs, directory, &mut manifest, options.store.as_ref())?;
         let replaced = match &manifest.replaced {
             Some(file) => replaced::read(&*fs, &directory.join(&file.path), file.sum())?,
             None => Vec::new(),
         };
+        // Until it is heard of again.
+        let tick = manifest.clock.map(|line| Timestamp(line.at(manifest.archived_epoch)));
+        let tick = tick.unwrap_or(Timestamp::MIN);
         let state = State {
             names: Arc::default(),
             pending: Vec::new(),
@@ -105,18 +114,24 @@ impl Historian {
             hot_bytes: 0,
             failures: 0,
             failure: String::new(),
+            tick,
+            store_failure: String::new(),
             stopping: false,
         };
         let epochs = watch::Sender::new(state.closed);
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let directory = directory.to_owned();
         let commit = Mutex::default();
-        let places = Places { fs, directory };
+        let places = Places { fs, directory, store };
         let shared = Arc::new(Shared { places, options, state, commit, changed, epochs });
         let mut historian = Self { shared, threads: Vec::new() };
         historian.start("historian-writer", Shared::write_segments)?;
         if historian.shared.options.merge_files > 0 {
             historian.start("historian-merger", Shared::merge_files)?;
+        }
+        let settings = historian.shared.options.store.as_ref();
+        if settings.is_some_and(|settings| settings.after.is_some()) {
+            historian.start("historian-mover", Shared::move_files)?;
         }
         Ok(historian)
     }
@@ -255,6 +270,7 @@ impl Historian {
         state.closed = epoch;
         state.open.clock = last_clock(&state.pending_news).or(state.open.clock);
         state.open.news.append(&mut state.pending_news);
+        state.tick = state.tick.max(tick);
         let notes = (&mut state.pending_notes, &mut state.pending_deleted);
         state.open.close_epoch(epoch, tick, &mut state.pending, notes);
         let options = &self.shared.options;
@@ -356,6 +372,9 @@ impl Drop for Historian {
     fn drop(&mut self) {
         self.shared.lock().stopping = true;
         self.shared.changed.notify_all();
+        if let Some(store) = &self.shared.places.store {
+            store.close();
+        }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a thread of the archive panicked");

@@ -1,6 +1,7 @@
 //! A file of the archive as the Parquet reader wants it.
 
 use super::error::Error;
+use super::remote::Blocks;
 use crate::base::fs::{File, Fs};
 use crate::model::ArchiveFile;
 use bytes::Bytes;
@@ -13,8 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// An open file. Reads are positioned; clones share the file.
 #[derive(Clone)]
 pub(super) struct Stored {
-    file: Arc<Mutex<Box<dyn File>>>,
+    source: Source,
     length: u64,
+}
+
+/// Where the bytes are.
+#[derive(Clone)]
+enum Source {
+    Local(Arc<Mutex<Box<dyn File>>>),
+    Store(Arc<Blocks>),
 }
 
 /// Reads on from a place of a file.
@@ -32,11 +40,27 @@ impl Stored {
             let found = format!("{length} bytes long");
             return Err(Error::File { path: path.into(), found, expected: file.bytes });
         }
-        Ok(Self { file: Arc::new(Mutex::new(opened)), length })
+        Ok(Self { source: Source::Local(Arc::new(Mutex::new(opened))), length })
+    }
+
+    /// A file on the store, of this length. It is not looked at before it is read.
+    pub(super) fn on_store(blocks: Blocks, length: u64) -> Self {
+        Self { source: Source::Store(Arc::new(blocks)), length }
     }
 
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).read_at(at, buffer)
+        match &self.source {
+            Source::Local(file) => {
+                file.lock().unwrap_or_else(PoisonError::into_inner).read_at(at, buffer)
+            }
+            Source::Store(blocks) => {
+                let left = self.length.saturating_sub(at);
+                let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let bytes = blocks.bytes(at, count).map_err(io::Error::other)?;
+                buffer[..count].copy_from_slice(&bytes);
+                Ok(count)
+            }
+        }
     }
 }
 
@@ -57,6 +81,10 @@ impl ChunkReader for Stored {
         // A damaged file may ask for more than there is memory.
         if start.checked_add(length as u64).is_none_or(|end| end > self.length) {
             return Err(ParquetError::EOF(format!("{length} bytes at {start} are not there")));
+        }
+        if let Source::Store(blocks) = &self.source {
+            let bytes = blocks.bytes(start, length);
+            return bytes.map_err(|error| ParquetError::External(Box::new(error)));
         }
         let mut bytes = vec![0; length];
         let mut place = ReadOn { stored: self.clone(), at: start };

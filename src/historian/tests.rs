@@ -1,6 +1,8 @@
 mod faults;
 mod history;
 mod merged;
+mod moved;
+mod shaky;
 
 use super::*;
 use crate::model::{Document, Epoch, Kind, Rows, Timestamp, TypeId, Value};
@@ -67,8 +69,7 @@ fn hot(telemetry: &Telemetry) -> Vec<RecordBatch> {
 fn files(telemetry: &Telemetry) -> Vec<RecordBatch> {
     let mut batches = Vec::new();
     for file in telemetry.files() {
-        let path = telemetry.directory().join(&file.path);
-        let file = bytes::Bytes::from(durable::read(&*telemetry.places.fs, &path).unwrap());
+        let file = telemetry.places.open(file).unwrap();
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
         batches.extend(reader.unwrap().build().unwrap().map(|batch| batch.unwrap()));
     }

@@ -22,7 +22,7 @@ pub use change::{
     Table, Upserts, Window,
 };
 pub use edit::{Action, Corrected, Edit, EditRefusal, EditRow};
-pub use file::ArchiveFile;
+pub use file::{ArchiveFile, Place};
 pub use frame::{DeadLetter, Document, Frame, Kind, NewDocument, Reason};
 pub use ids::{AssetId, DeviceId, TypeId};
 pub use page::{Page, PageContent, PagePoints, PageRequest};

@@ -1,6 +1,7 @@
 //! What can go wrong with a query, told by what the asker can do about it.
 
 use super::pool::ALL_TAKEN;
+use crate::historian;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
@@ -134,6 +135,9 @@ impl Error {
 
     /// Sorts an error of planning or running into its kind.
     pub(super) fn from_datafusion(error: &DataFusionError) -> Self {
+        if let Some(away) = of_store(error) {
+            return away;
+        }
         match error.find_root() {
             DataFusionError::SchemaError(schema, _) => of_schema(schema),
             DataFusionError::SQL(error, _) => {
@@ -160,6 +164,19 @@ impl Error {
             _ => Self::failed(error.strip_backtrace()),
         }
     }
+}
+
+/// What the archive's store said, however deep it stands.
+fn of_store(error: &DataFusionError) -> Option<Error> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(store @ historian::Error::Store { .. }) = error.downcast_ref() {
+            let hint = "points of newer days are here: filter by event_time, or try again".into();
+            return Some(Error::Failed { message: store.to_string(), hint: Some(hint) });
+        }
+        source = error.source();
+    }
+    None
 }
 
 /// What the function itself says of its arguments, where DataFusion says more around it.

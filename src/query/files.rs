@@ -2,6 +2,7 @@
 
 use super::part::Part;
 use crate::historian::{ArchiveFile, Pin, Telemetry, schema};
+use crate::model::Place;
 use arrow::array::{ArrayRef, BooleanArray, TimestampMicrosecondArray, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -22,12 +23,15 @@ use datafusion::physical_optimizer::pruning::{PruningPredicateBuilder, PruningSt
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::union::UnionExec;
 use parquet::arrow::async_reader::AsyncFileReader;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The scheme under which the archive's directory is known to a session.
-pub(super) const STORE: &str = "archive://local/";
+/// The address under which a place of the archive's files is known to a session.
+pub(super) fn address(place: Place) -> Result<ObjectStoreUrl> {
+    ObjectStoreUrl::parse(format!("archive://{}/", place.name()))
+}
 
 /// Files of one kind.
 #[derive(Debug)]
@@ -89,7 +93,41 @@ impl Part for Files {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let url = ObjectStoreUrl::parse(STORE)?;
+        let wanted = self.wanted(state, filters)?;
+        let mut scans = Vec::new();
+        for place in [Place::Local, Place::Store] {
+            let files = wanted.iter().filter(|file| file.place == place);
+            let files = files.map(|file| PartitionedFile::new(&file.path, file.bytes));
+            let files: Vec<PartitionedFile> = files.collect();
+            if !files.is_empty() {
+                scans.push(self.scan_place(state, projection, limit, (place, files))?);
+            }
+        }
+        if scans.is_empty() {
+            // A scan of no files has no partitions, and what sorts wants one.
+            let schema = match projection {
+                Some(columns) => Arc::new(self.schema.project(columns)?),
+                None => Arc::clone(&self.schema),
+            };
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        match scans.len() {
+            1 => Ok(scans.remove(0)),
+            _ => UnionExec::try_new(scans),
+        }
+    }
+}
+
+impl Files {
+    /// The files of one place.
+    fn scan_place(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+        (place, files): (Place, Vec<PartitionedFile>),
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let url = address(place)?;
         let env = state.runtime_env();
         let (store, cache) = (env.object_store(&url)?, env.cache_manager.get_file_metadata_cache());
         let options = TableParquetOptions {
@@ -102,18 +140,7 @@ impl Part for Files {
                 cached: CachedParquetFileReaderFactory::new(store, cache),
                 _pin: self.pin.clone(),
             }));
-        let files = self.wanted(state, filters)?;
-        if files.is_empty() {
-            // A scan of no files has no partitions, and what sorts wants one.
-            let schema = match projection {
-                Some(columns) => Arc::new(self.schema.project(columns)?),
-                None => Arc::clone(&self.schema),
-            };
-            return Ok(Arc::new(EmptyExec::new(schema)));
-        }
-        let files = files.into_iter().map(|file| PartitionedFile::new(&file.path, file.bytes));
-        let groups =
-            FileGroup::new(files.collect()).split_files(state.config().target_partitions().max(1));
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions().max(1));
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?

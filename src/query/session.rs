@@ -2,7 +2,7 @@
 
 use super::database;
 use super::error::Error;
-use super::files::STORE;
+use super::files::address;
 use super::functions;
 use super::limits::Limits;
 use super::past;
@@ -15,17 +15,17 @@ use super::wide;
 use super::windows;
 use super::yielding::Yielding;
 use crate::historian::{self, Historian, Telemetry};
-use crate::model::Epoch;
+use crate::model::{Epoch, Place};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +50,12 @@ impl Environment {
             .with_disk_manager_builder(disk)
             .build()
             .map_err(|error| Error::from_datafusion(&error))?;
-        let url = ObjectStoreUrl::parse(STORE).map_err(|error| Error::from_datafusion(&error))?;
-        runtime.register_object_store(url.as_ref(), Arc::new(store));
+        let local: Arc<dyn ObjectStore> = Arc::new(store);
+        let there = historian.store().map(|store| (Place::Store, store));
+        for (place, store) in [(Place::Local, local)].into_iter().chain(there) {
+            let url = address(place).map_err(|error| Error::from_datafusion(&error))?;
+            runtime.register_object_store(url.as_ref(), store);
+        }
         Ok(Self { runtime, ..Self::bare(limits) })
     }
 

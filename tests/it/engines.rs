@@ -2,7 +2,9 @@
 
 use crate::support::*;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 const POINTS: &str = "SELECT asset, metric, CAST(extract(epoch FROM event_time) * 1000000 AS BIGINT) AS at, \
                       value, text, quality, device, epoch FROM telemetry ORDER BY asset, metric, at";
@@ -19,7 +21,7 @@ async fn duckdb_and_pyarrow_read_the_archive_also_when_its_files_were_merged() {
         sealed["manifest"]["merged"].as_i64().unwrap() >= 2
     };
     let mut round = 0;
-    eventually("files of both days are merged", async || {
+    eventually_within(Duration::from_secs(40), "files of both days are merged", async || {
         let messages: Vec<Value> = (0..20)
             .map(|i| {
                 let time = BASE + round * 20 + i % 10 + (i / 10) * 86_400;
@@ -35,16 +37,33 @@ async fn duckdb_and_pyarrow_read_the_archive_also_when_its_files_were_merged() {
     .await;
     let expected = server.sql(POINTS).await;
     assert_eq!(server.terminate(), 0);
+    check(&[&plant.data().join("archive")], &expected);
 
+    // The same when the files have moved to a store.
+    let store = plant.path("store");
+    let url = format!("file://{}", text(&store));
+    let server = plant.serve_with(&["--archive-store", &url, "--archive-store-after", "0s"]);
+    eventually_within(Duration::from_secs(40), "all files have moved", async || {
+        let places = server.sql("SELECT place, files FROM millstream_archive ORDER BY place").await;
+        (places[0]["files"] == 0 && places[1]["files"] != 0).then_some(())
+    })
+    .await;
+    assert_eq!(server.sql(POINTS).await, expected);
+    assert_eq!(server.terminate(), 0);
+    check(&[&plant.data().join("archive"), &store], &expected);
+}
+
+/// What the engines find in these directories.
+fn check(directories: &[&Path], expected: &[Value]) {
     let mut python = Command::new(repository("tests/python"));
     let script = repository("tests/data/clients/readers.py");
-    let output = python.arg(script).arg(plant.data().join("archive")).output().unwrap();
+    let output = python.arg(script).args(directories).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     for engine in ["duckdb", "pyarrow"] {
         let rows = said[engine].as_array().unwrap();
         assert_eq!(rows.len(), expected.len(), "{engine}");
-        for (row, expected) in rows.iter().zip(&expected) {
+        for (row, expected) in rows.iter().zip(expected) {
             assert_eq!(row, expected, "{engine}");
         }
     }

@@ -23,6 +23,8 @@ mod memory;
 mod conservation;
 mod edits;
 mod engines;
+mod s3;
+mod cold;
 mod pages;
 mod windows;
 mod as_of;

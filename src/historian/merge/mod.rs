@@ -6,25 +6,25 @@
 //!
 //! Files are read in the order in which they are sorted. Of a key that several have, the newest value
 //! goes on; the others go to a file with older values, where those find them who ask for the past.
-
 //!
 //! A file that cannot be read is left alone, and the others are merged without it.
 
 mod combine;
+mod groups;
 mod output;
 mod source;
 
-use super::aside::Aside;
 use super::error::Error;
-use super::manifest::{FOLDER, Manifest};
+use super::pins::Gone;
 use super::places::Places;
 use super::replaced::Replaced;
 use super::shared::{Shared, State};
-use crate::model::ArchiveFile;
-use combine::{Kind, combine};
+use crate::model::{ArchiveFile, Place};
+use combine::combine;
+pub(super) use groups::to_merge;
+use groups::{Group, pick};
 use output::Output;
 use source::Source;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,23 +35,13 @@ pub const POINTS: &str = "millstream_archive_merged_points_total";
 /// Counter: groups that could not be merged.
 pub const FAILURES: &str = "millstream_archive_merge_failures_total";
 
-/// Files with more points are large enough.
-const POINTS_MAX: u64 = 2 << 20;
-/// Files with up to so many points are of the first size; each further size has eight times as many.
-const FIRST_SIZE: u64 = 32 * 1024;
 /// How long files that were merged stay at most after their last reader has gone.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How often it is looked for days that have become old.
+const LOOK_FOR_OLD: Duration = Duration::from_secs(5);
+const MINUTE: i64 = 60_000_000;
 /// How long nothing is merged after it failed, unless a file of the group is to blame.
 const PAUSE: Duration = Duration::from_secs(60);
-
-/// Files that become one.
-#[derive(Debug)]
-struct Group {
-    kind: Kind,
-    files: Vec<ArchiveFile>,
-    /// What new files are called, without their ending.
-    name: String,
-}
 
 impl Shared {
     /// Merges files as long as the archive is open, and removes those that nobody reads any more.
@@ -61,13 +51,19 @@ impl Shared {
         loop {
             self.remove_retired();
             let state = self.lock();
-            let now = (state.manifest.archived_epoch, state.manifest.merged);
+            // Days get old without anything being written.
+            let age = state.age(&self.options);
+            let minute = age.map(|age| age.tick.0.div_euclid(MINUTE));
+            let now = (state.manifest.archived_epoch, state.manifest.merged, minute);
             let pause = not_before.saturating_duration_since(Instant::now());
             if state.stopping {
                 return;
             }
             if seen == Some(now) || !pause.is_zero() {
                 match (state.pins.is_empty(), pause) {
+                    (true, Duration::ZERO) if age.is_some() => {
+                        drop(self.wait_for(state, LOOK_FOR_OLD));
+                    }
                     (true, Duration::ZERO) => drop(self.wait(state)),
                     (false, Duration::ZERO) => drop(self.wait_for(state, LOOK_AFTER)),
                     (_, pause) => drop(self.wait_for(state, pause.min(LOOK_AFTER))),
@@ -90,12 +86,13 @@ impl Shared {
         }
     }
 
-    /// Removes files that were merged and that nobody reads any more.
+    /// Removes files that were merged or moved and that nobody reads any more.
     pub fn remove_retired(&self) {
         let gone = self.lock().pins.free();
-        for path in gone {
-            if let Err(failure) = self.remove(&path) {
-                tracing::warn!(%failure, path, "archive file that was merged stays until a restart");
+        // Those on the store go by another way.
+        for Gone { path, .. } in gone.iter().filter(|gone| gone.place == Place::Local) {
+            if let Err(failure) = self.remove(path) {
+                tracing::warn!(%failure, path, "archive file without a name stays until a restart");
             }
         }
     }
@@ -114,12 +111,16 @@ impl Shared {
     pub fn merge_once(&self, least: usize) -> Result<bool, Error> {
         let mut state = self.lock();
         state.aside.try_again(Instant::now());
-        let Some(group) = pick(&state.manifest, least, &state.aside) else {
+        let age = state.age(&self.options);
+        let Some(group) = pick(&state.manifest, least, &state.aside, age) else {
             return Ok(false);
         };
+        state.aside.take(group.files.iter().map(|file| file.path.as_str()));
         drop(state);
         let begun = Instant::now();
-        let points = self.merge(&group).inspect_err(|failure| {
+        let merged = self.merge(&group);
+        self.lock().aside.give_back(group.files.iter().map(|file| file.path.as_str()));
+        let points = merged.inspect_err(|failure| {
             if !matches!(failure, Error::Closed) {
                 metrics::counter!(FAILURES).increment(1);
             }
@@ -168,8 +169,7 @@ impl Shared {
         let (mut manifest, mut replaced) = self.named();
         manifest.merged += 1;
         let is_merged = |file: &ArchiveFile| group.files.iter().any(|old| old.path == file.path);
-        manifest.files.retain(|file| !is_merged(file));
-        manifest.older.retain(|file| !is_merged(file));
+        let mut gone = manifest.take_out(is_merged);
         if let Some(merged) = &newest {
             let needed = |row: &Replaced| is_needed(&manifest.files, merged, row);
             if replaced.iter().any(|row| !needed(row)) {
@@ -188,9 +188,8 @@ impl Shared {
             files.sort_by_key(|file| file.min_epoch);
         }
         self.write_manifest(&manifest)?;
-        let mut gone: Vec<String> = group.files.iter().map(|file| file.path.clone()).collect();
         let mut state = self.lock();
-        gone.extend(state.name(manifest, replaced));
+        gone.extend(state.name(manifest, replaced).map(|path| Gone::local(&path)));
         state.pins.retire(gone);
         drop(state);
         self.changed.notify_all();
@@ -206,29 +205,6 @@ fn is_needed(others: &[ArchiveFile], merged: &ArchiveFile, row: &Replaced) -> bo
     row.deleted || row.before.0 > merged.max_epoch || !holds(merged) || others.iter().any(holds)
 }
 
-/// The first group of at least `least` files of one day and about the same size; twice as many at
-/// most. `None` when `least` is 0.
-fn pick(manifest: &Manifest, least: usize, aside: &Aside) -> Option<Group> {
-    let group = |kind: Kind, files: &[ArchiveFile]| {
-        let mut groups: BTreeMap<(String, u32), Vec<&ArchiveFile>> = BTreeMap::new();
-        let may_grow = |file: &&ArchiveFile| file.rows < POINTS_MAX && aside.is_free(&file.path);
-        for file in files.iter().filter(may_grow) {
-            let Some((folder, _)) = file.path.rsplit_once('/') else { continue };
-            let size = (file.rows / FIRST_SIZE).checked_ilog(8).map_or(0, |size| size + 1);
-            groups.entry((folder.into(), size)).or_default().push(file);
-        }
-        let ((folder, _), files) = groups.into_iter().find(|(_, files)| files.len() >= least)?;
-        debug_assert!(folder.starts_with(FOLDER));
-        let name = format!("{folder}/merged-{}", manifest.merged + 1);
-        let files = files.into_iter().take(least.saturating_mul(2)).cloned().collect();
-        Some(Group { kind, files, name })
-    };
-    if least == 0 {
-        return None;
-    }
-    group(Kind::Newest, &manifest.files).or_else(|| group(Kind::Older, &manifest.older))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,26 +213,6 @@ mod tests {
         let mut file = ArchiveFile::new(format!("telemetry/day=2026-03-0{day}/{number}.parquet"));
         (file.rows, file.min_epoch, file.max_epoch) = (rows, number, number);
         file
-    }
-
-    #[test]
-    fn files_of_one_day_and_size_are_merged() {
-        let mut manifest = Manifest::default();
-        manifest.files.extend((0..7).map(|i| file(1, i, 1_000)));
-        manifest.files.extend((7..14).map(|i| file(2, i, 1_000)));
-        manifest.files.extend((14..20).map(|i| file(2, i, 100_000)));
-        manifest.files.extend((20..40).map(|i| file(3, i, POINTS_MAX)));
-        let mut aside = Aside::default();
-        assert!(pick(&manifest, 8, &aside).is_none());
-        manifest.files.push(file(2, 50, 2_000));
-        let group = pick(&manifest, 8, &aside).unwrap();
-        let numbers: Vec<u64> = group.files.iter().map(|file| file.min_epoch).collect();
-        assert_eq!(numbers, [7, 8, 9, 10, 11, 12, 13, 50]);
-        assert_eq!(group.name, "telemetry/day=2026-03-02/merged-1");
-        assert_eq!(pick(&manifest, 3, &aside).unwrap().files.len(), 6);
-        assert!(pick(&manifest, 0, &aside).is_none());
-        aside.leave(&manifest.files[9].path, Instant::now());
-        assert!(pick(&manifest, 8, &aside).is_none());
     }
 
     #[test]

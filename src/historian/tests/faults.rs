@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What the log has: points of each epoch, the keys that they correct, and what telemetry is then.
-struct History {
+pub(super) struct History {
     epochs: Vec<(Rows, Vec<(TypeId, u32, u32, i64)>)>,
-    expected: Keys,
+    pub expected: Keys,
 }
 
 impl History {
     /// Epochs over two days, with corrections.
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let (mut epochs, mut expected) = (Vec::new(), Keys::new());
         for epoch in 1..=9 {
@@ -41,7 +41,7 @@ impl History {
     }
 
     /// Replays the log into an archive, and writes files behind some epochs.
-    fn replay(&self, historian: &Historian, mut flush: impl FnMut(&Historian)) {
+    pub fn replay(&self, historian: &Historian, mut flush: impl FnMut(&Historian)) {
         named(historian);
         for (epoch, of_epoch) in (1..).zip(&self.epochs) {
             feed(historian, epoch, of_epoch);
@@ -51,12 +51,12 @@ impl History {
         }
     }
 
-    fn last(&self) -> Epoch {
+    pub fn last(&self) -> Epoch {
         Epoch(self.epochs.len() as u64)
     }
 }
 
-fn place() -> &'static Path {
+pub(super) fn place() -> &'static Path {
     Path::new("data/archive")
 }
 
@@ -78,7 +78,7 @@ fn life(fs: &MemFs, history: &History) {
 }
 
 /// Merges what there is of each day behind the second of three segments, as the background would.
-fn merge(historian: &Historian) -> Result<(), Error> {
+pub(super) fn merge(historian: &Historian) -> Result<(), Error> {
     if historian.epoch() != Epoch(6) {
         return Ok(());
     }

@@ -113,10 +113,12 @@ pub(super) fn file(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Place;
 
     fn check(place: u64, files: &[(u64, u64)], end: u64, expected: &[u64]) {
         let file = |(min_epoch, max_epoch): &(u64, u64)| ArchiveFile {
             path: String::new(),
+            place: Place::Local,
             rows: 1,
             crc32c: 0,
             bytes: 1,

@@ -1,4 +1,7 @@
-"""What other engines find in an archive, as JSON on standard output. The argument is its directory."""
+"""What other engines find in an archive, as JSON on standard output.
+
+The arguments are its directory and, when there is one, that of the store behind it.
+"""
 
 import json
 import os
@@ -10,8 +13,11 @@ import pyarrow.dataset as ds
 
 archive = sys.argv[1]
 with open(os.path.join(archive, "manifest.json")) as manifest:
-    named = json.load(manifest)["manifest"]["files"]
-files = [os.path.join(archive, file["path"]) for file in named]
+    known = json.load(manifest)["manifest"]
+places = {"local": archive}
+if len(sys.argv) > 2:
+    places["store"] = os.path.join(sys.argv[2], known["store"]["id"])
+files = [os.path.join(places[file.get("place", "local")], file["path"]) for file in known["files"]]
 columns = ["asset", "metric", "at", "value", "text", "quality", "device", "epoch"]
 said = {}
 

@@ -6,6 +6,7 @@ use super::story::{Step, What};
 use crate::exports::{self, settled};
 use futures::TryStreamExt;
 use millstream::app::{Runtime, Settings};
+use millstream::historian::StoreSettings;
 use millstream::ingest::commit::{CommitError, Submission};
 use millstream::ingest::format::json;
 use millstream::ingest::route::Router;
@@ -24,6 +25,8 @@ pub static PAGES: AtomicU64 = AtomicU64::new(0);
 /// How many files of windows that had left memory were seen.
 pub static FILES: AtomicU64 = AtomicU64::new(0);
 
+/// How many files of the archive had moved to a store in the end.
+pub static MOVED: AtomicU64 = AtomicU64::new(0);
 /// How many rows SQL has told again as of an epoch of before.
 pub static TOLD: AtomicU64 = AtomicU64::new(0);
 
@@ -77,6 +80,7 @@ impl Course {
                 plant.verify().map_err(what)?;
             }
         }
+        MOVED.fetch_add(walk(&plant.directory.path().join("store")), Ordering::Relaxed);
         for (epoch, at) in plant.remembered.clone() {
             let what = |error| format!("{self}, as of epoch {epoch}: {error}");
             plant.remembers(epoch, &seen[at]).map_err(what)?;
@@ -112,6 +116,12 @@ impl Plant {
         self.directory.path().join(self.starts.to_string())
     }
 
+    /// A store that takes files as soon as their day is over.
+    fn store(&self) -> StoreSettings {
+        let url = format!("file://{}/store", self.directory.path().display());
+        StoreSettings::new(url.parse().unwrap(), Some(millstream::model::Duration(0)))
+    }
+
     fn start(&mut self, workers: usize) {
         let checkpoints = self.random.one_in(2).then_some(Duration::from_secs(3_600));
         let windows = [2, 3, 60][self.random.below(3) as usize];
@@ -121,6 +131,7 @@ impl Plant {
             in_memory: InMemory { windows, rows: 0 },
             merge_files: [0, 2, 3][self.random.below(3) as usize],
             clock_error: Micros(0),
+            archive_store: self.random.one_in(2).then(|| self.store()),
             ..Settings::new(self.data())
         };
         // A program that another test starts has this process's locks until it is the program.
@@ -147,7 +158,7 @@ impl Plant {
             kind => {
                 // What is on the disk at this moment is what a kill leaves.
                 self.starts += 1;
-                copy(&from, &self.data());
+                snapshot(&from, &self.data());
                 if kind == 2 {
                     std::fs::remove_dir_all(self.data().join("checkpoints")).unwrap();
                 }
@@ -286,13 +297,26 @@ fn walk(folder: &Path) -> u64 {
     entries.map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { 1 }).sum()
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
+/// Copies a data directory as it is at one moment, although files of its archive are merged and move.
+fn snapshot(from: &Path, to: &Path) {
+    let manifest = || std::fs::read(from.join("archive/manifest.json")).unwrap();
+    loop {
+        let before = manifest();
+        if copy(from, to).is_ok() && manifest() == before {
+            return;
+        }
+        std::fs::remove_dir_all(to).unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)?.flatten() {
         let (path, to) = (entry.path(), to.join(entry.file_name()));
         match path.is_dir() {
-            true => copy(&path, &to),
-            false => drop(std::fs::copy(&path, &to).unwrap()),
+            true => copy(&path, &to)?,
+            false => drop(std::fs::copy(&path, &to)?),
         }
     }
+    Ok(())
 }

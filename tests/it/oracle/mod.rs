@@ -101,6 +101,9 @@ fn every_story_ends_in_what_telemetry_gives_however_it_comes() {
     let files = course::FILES.load(std::sync::atomic::Ordering::Relaxed);
     println!("{files} files of windows that had left memory");
     assert!(stories < MANY || files > stories, "{files} files of windows");
+    let moved = course::MOVED.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{moved} files of the archive had moved to a store");
+    assert!(stories < MANY || moved > stories / 4, "{moved} files had moved");
     let told = course::TOLD.load(std::sync::atomic::Ordering::Relaxed);
     println!("{told} rows told again as of before");
     assert!(stories < MANY || told > 10 * stories, "{told} rows told again");
