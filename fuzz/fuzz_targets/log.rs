@@ -87,6 +87,8 @@ fn frame(epoch: u64) -> Frame {
         batches: Vec::new(),
         edits: Vec::new(),
         pages: (0..epoch % 3).map(page).collect(),
+        expiry: (epoch % 5 == 0)
+            .then(|| Expiry { before: Timestamp(epoch as i64), received: Epoch(epoch) }),
         dead_letters: vec![DeadLetter {
             received_at: Timestamp(epoch as i64),
             source: "fuzz".into(),

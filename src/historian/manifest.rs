@@ -4,7 +4,7 @@ use super::chronicle::Line;
 use super::durable::{self, Sum};
 use super::error::Error;
 use crate::base::fs::Fs;
-use crate::model::{ArchiveFile, Epoch};
+use crate::model::{ArchiveFile, Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::warn;
 
-const FORMAT_VERSION: u32 = 5;
+const FORMAT_VERSION: u32 = 6;
 /// Archives of this version are read too. Before version 3 there were no files with older values, and
 /// lists of replaced points had only the latest entry of each key; before version 4 no files were
-/// merged, and before version 5 there was no chronicle.
+/// merged; before version 5 there was no chronicle; before version 6 nothing expired.
 const OLDEST_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
@@ -45,6 +45,31 @@ pub(super) struct Manifest {
     /// Where the clock was noted last.
     #[serde(default)]
     pub clock: Option<Line>,
+    /// What has been removed because it was old.
+    #[serde(default)]
+    pub expired: Option<Expired>,
+}
+
+/// Days of telemetry that were removed, all of them together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expired {
+    /// All of them were before this event time.
+    pub before: Timestamp,
+    /// All of their points came up to this epoch.
+    pub received: Epoch,
+    /// From this epoch on nobody asks for them, and no replay begins before it.
+    pub settled: Epoch,
+    /// How many days.
+    pub days: u64,
+    /// How many files.
+    pub files: u64,
+    /// The bytes of those.
+    pub bytes: u64,
+    /// Their points; a key as often as it had another value.
+    pub points: u64,
+    /// What those who recompute views have to know of them.
+    pub(super) carried: Option<ListFile>,
 }
 
 /// A file beside the Parquet files: the list of replaced points, or a part of the chronicle.
@@ -101,7 +126,7 @@ impl Manifest {
         for file in manifest.files.iter().chain(&manifest.older) {
             check(&**fs, &directory.join(&file.path), file.bytes)?;
         }
-        for file in &manifest.chronicle {
+        for file in manifest.chronicle.iter().chain(manifest.beside()) {
             check(&**fs, &directory.join(&file.path), file.bytes)?;
         }
         // The process may have died between the manifest's rename and the sync that makes it
@@ -109,6 +134,12 @@ impl Manifest {
         durable::sync_dir(&**fs, directory)?;
         manifest.remove_orphans(&**fs, directory)?;
         Ok(manifest)
+    }
+
+    /// The files beside the telemetry.
+    fn beside(&self) -> impl Iterator<Item = &ListFile> {
+        let carried = self.expired.iter().filter_map(|expired| expired.carried.as_ref());
+        self.replaced.iter().chain(carried)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
@@ -149,7 +180,7 @@ impl Manifest {
     fn remove_orphans(&self, fs: &dyn Fs, directory: &Path) -> Result<(), Error> {
         let mut named: HashSet<PathBuf> =
             self.files.iter().chain(&self.older).map(|file| directory.join(&file.path)).collect();
-        let lists = self.replaced.iter().chain(&self.chronicle);
+        let lists = self.beside().chain(&self.chronicle);
         named.extend(lists.map(|file| directory.join(&file.path)));
         named.insert(directory.join(NAME));
         let mut found = files_below(fs, &directory.join(FOLDER))?;

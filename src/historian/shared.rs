@@ -113,6 +113,7 @@ impl Shared {
             notes,
             deleted,
             names: Arc::clone(&state.names),
+            expired: state.manifest.expired.clone(),
             pin: state.pins.pin(),
         }
     }

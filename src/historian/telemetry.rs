@@ -3,7 +3,7 @@
 use super::chunk::{Chunk, Note};
 use super::durable;
 use super::error::Error;
-use super::manifest::may_hold;
+use super::manifest::{Expired, may_hold};
 use super::names::Names;
 use super::pins::Pin;
 use super::points::{Points, Selection};
@@ -38,6 +38,7 @@ pub struct Telemetry {
     pub(super) notes: Vec<Note>,
     pub(super) deleted: Vec<Note>,
     pub(super) names: Arc<Names>,
+    pub(super) expired: Option<Expired>,
     pub(super) pin: Pin,
 }
 

@@ -361,7 +361,8 @@ impl State {
             | Change::Superseded(_)
             | Change::Deleted(_)
             | Change::Wanted(_)
-            | Change::Paged(_) => {}
+            | Change::Paged(_)
+            | Change::Expired(_) => {}
         }
     }
 

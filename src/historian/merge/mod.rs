@@ -20,7 +20,7 @@ use crate::model::ArchiveFile;
 use combine::{Kind, combine};
 use output::Output;
 use source::Source;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,16 @@ impl Shared {
     ) -> Result<(), Error> {
         let _commit = self.commit();
         let (mut manifest, mut replaced) = self.named();
+        let named = manifest.files.iter().chain(&manifest.older);
+        let named: HashSet<&str> = named.map(|file| file.path.as_str()).collect();
+        if group.files.iter().any(|file| !named.contains(file.path.as_str())) {
+            // Their day has expired meanwhile.
+            for file in newest.iter().chain(&older) {
+                let path = self.directory.join(&file.path);
+                self.fs.remove(&path).map_err(Error::io("remove", &path))?;
+            }
+            return Ok(());
+        }
         manifest.merged += 1;
         let is_merged = |file: &ArchiveFile| group.files.iter().any(|old| old.path == file.path);
         manifest.files.retain(|file| !is_merged(file));
