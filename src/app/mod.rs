@@ -18,6 +18,7 @@ mod gather;
 mod doors;
 mod edits;
 mod pager;
+mod retention;
 mod feed;
 mod watch;
 mod windows;
@@ -38,4 +39,5 @@ pub use folder::{publish as publish_folder, publish_built_in, watch as watch_fol
 pub use intake::Intake;
 pub use queries::{load_queries, open_queries};
 pub use recover::Recovered;
+pub use retention::{Keep, Outlook};
 pub use runtime::{Runtime, Settings};

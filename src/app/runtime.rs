@@ -11,6 +11,7 @@ use super::pager::{self, Pager, Paging};
 use super::past::Past;
 use super::recover::{Recovered, Sources, check_reach, replay, stopped};
 use super::restore;
+use super::retention::{self, Keep, Keeper, Outlook, Retention};
 use super::sink::{Asked, Events};
 use super::sources::{Behind, LiveViews, Status};
 use super::submit::Submitter;
@@ -76,6 +77,8 @@ pub struct Settings {
     pub merge_files: usize,
     /// `AS OF SYSTEM TIME` knows the source's clock of the past to within this.
     pub clock_error: crate::model::Duration,
+    /// How long telemetry is kept.
+    pub keep: Keep,
 }
 
 impl Settings {
@@ -94,6 +97,7 @@ impl Settings {
             in_memory: InMemory::default(),
             merge_files: historian::Options::default().merge_files,
             clock_error: historian::Options::default().clock_error,
+            keep: Keep::default(),
         }
     }
 }
@@ -105,6 +109,7 @@ pub struct Runtime {
     watch: Watch,
     pager: Option<Pager>,
     paging: Arc<Paging>,
+    keeper: Arc<Keeper>,
     checkpoints: Option<Checkpoints>,
     /// The memory that may be used, and how much of it is.
     pub memory: Budget,
@@ -230,6 +235,7 @@ impl Runtime {
         let removed = removed.collect();
         let paging: Arc<Paging> = Arc::default();
         let to_paging = Arc::clone(&paging);
+        let expiring = Arc::new(retention::Heard::new(historian.announced()));
         let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));
         let keeper = cluster.filter(|_| !keeps_catalog);
         let follows =
@@ -242,6 +248,7 @@ impl Runtime {
             paging: to_paging,
             departures,
             removed,
+            heard: Arc::clone(&expiring),
             follows,
             clock: Timestamp::MIN,
         };
@@ -329,7 +336,7 @@ impl Runtime {
         let limits = Limits { ticks, turn, ..limits::commit(&memory) };
         let assign = match keeper {
             Some(_) => Box::new(|_, _| Err("process 0 keeps the catalog".to_owned())),
-            None => assign(Arc::clone(&catalog)),
+            None => assign(Arc::clone(&catalog), Arc::clone(&expiring)),
         };
         let on_mark = checkpoint::on_mark(Arc::clone(&catalog), marker, marks);
         let told = (assign, on_mark);
@@ -374,9 +381,22 @@ impl Runtime {
         }
         let shown = checkpoints.as_ref().map(|checkpoints| Arc::clone(checkpoints.shared()));
         let past = Past { historian: Arc::clone(&historian) };
+        let retention = Arc::new(Retention {
+            keep: settings.keep,
+            heard: expiring,
+            historian: Arc::clone(&historian),
+            views: views.clone(),
+            paging: Arc::clone(&paging),
+            database: database.clone(),
+            checkpoints: shown.clone(),
+            clock: Arc::clone(&clock),
+            committer: committer.clone(),
+            announces: keeps_catalog,
+            settled: Mutex::default(),
+        });
         let query = Query::new(
             Arc::new(LiveViews { views: views.clone(), past: Arc::new(past) }),
-            Arc::new(status.with(committer.clone(), shown)),
+            Arc::new(status.with(committer.clone(), shown, Arc::clone(&retention))),
             Arc::clone(&historian),
             limits::query(&memory),
         )?;
@@ -405,12 +425,15 @@ impl Runtime {
             committer: committer.clone(),
         });
         let pager = pager.map(Pager::start).transpose()?;
+        let keeper = Keeper::start(retention, query.clone(), Arc::clone(&catalog), settings.live)?;
+        let keeper = Arc::new(keeper);
         let devices = Arc::new(Devices::new(Arc::clone(&catalog)));
         let routing = Routing { unknown_devices: settings.unknown_devices, ..Routing::default() };
         Ok(Self {
             watch,
             pager,
             paging,
+            keeper,
             memory,
             catalog,
             committer,
@@ -480,6 +503,18 @@ impl Runtime {
         self.query.conservation(Arc::clone(&self.frames)).await
     }
 
+    /// What retention would do now.
+    pub fn retention(&self) -> Outlook {
+        self.keeper.outlook()
+    }
+
+    /// Removes the telemetry that is older than it is to be kept, and waits for what it takes. What
+    /// stays all the same is told.
+    pub async fn retain(&self) -> anyhow::Result<Outlook> {
+        let keeper = Arc::clone(&self.keeper);
+        tokio::task::spawn_blocking(move || keeper.now()).await?
+    }
+
     /// Waits until no asset waits for archived points or for its turn.
     async fn paged(&self) -> Result<(), query::Error> {
         let paging = Arc::clone(&self.paging);
@@ -524,7 +559,7 @@ impl Runtime {
         let committed = self.committer.durable_epoch();
         let settled = wait_until_visible(&self.views, committed, &self.engine);
         self.watch.close();
-        drop(self.pager);
+        drop((self.pager, self.keeper));
         // The last one of a cluster would need all processes to stop together.
         let abandoned = match (self.checkpoints, &self.cluster, &settled) {
             (Some(checkpoints), None, Ok(())) => {
@@ -564,7 +599,10 @@ impl Runtime {
 }
 
 /// The catalog's part of a commit: checks a document, gives it its id, applies it.
-fn assign(catalog: SharedCatalog) -> crate::ingest::commit::Assign {
+fn assign(
+    catalog: SharedCatalog,
+    expiring: Arc<retention::Heard>,
+) -> crate::ingest::commit::Assign {
     Box::new(move |new: NewDocument, now: Timestamp| {
         let text = |problems: Vec<crate::catalog::Problem>| {
             problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -572,6 +610,12 @@ fn assign(catalog: SharedCatalog) -> crate::ingest::commit::Assign {
         let mut catalog = catalog.write().unwrap_or_else(PoisonError::into_inner);
         let document = catalog.assign(&new, now).map_err(text)?;
         if let Some(document) = &document {
+            let (from, kept_from) = (document.effective_from, expiring.before());
+            if from != Timestamp::MIN && from < kept_from {
+                return Err(format!(
+                    "it is to hold from {from} on, but telemetry before {kept_from} is not kept"
+                ));
+            }
             catalog.apply(document).map_err(text)?;
         }
         Ok(document)

@@ -6,7 +6,7 @@
 
 use super::durable::{self, Sum};
 use super::error::Error;
-use super::manifest::{Expired, Manifest, ListFile};
+use super::manifest::{Expired, ListFile, Manifest};
 use super::shared::{Shared, State};
 use super::store::Historian;
 use super::telemetry::Telemetry;
@@ -57,6 +57,24 @@ impl Historian {
         self.shared.lock().manifest.expired.clone()
     }
 
+    /// The latest time of which was said that what is before it expires.
+    pub fn announced(&self) -> Option<Timestamp> {
+        self.shared.lock().manifest.announced
+    }
+
+    /// Remembers that what is before a time expires.
+    pub fn announce(&self, before: Timestamp) -> Result<(), Error> {
+        let _commit = self.shared.commit();
+        let (mut manifest, replaced) = self.shared.named();
+        if manifest.announced.is_some_and(|known| known >= before) {
+            return Ok(());
+        }
+        manifest.announced = Some(before);
+        manifest.write(&self.shared.fs, &self.shared.directory)?;
+        self.shared.lock().name(manifest, replaced);
+        Ok(())
+    }
+
     /// Removes days that expire, at most so many of the oldest. Says which.
     ///
     /// Nobody may ask for them any more: `settled` is the epoch from which on that is so, and no
@@ -89,6 +107,11 @@ impl Telemetry {
     /// What was removed because it was old.
     pub fn expired(&self) -> Option<&Expired> {
         self.expired.as_ref()
+    }
+
+    /// The latest time of which was said that what is before it expires.
+    pub fn announced(&self) -> Option<Timestamp> {
+        self.announced
     }
 
     /// What was given to [`Historian::expire`] when something was removed last. Blocks.

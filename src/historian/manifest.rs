@@ -48,6 +48,9 @@ pub(super) struct Manifest {
     /// What has been removed because it was old.
     #[serde(default)]
     pub expired: Option<Expired>,
+    /// What was before this time was said to expire, or was about to be.
+    #[serde(default)]
+    pub announced: Option<Timestamp>,
 }
 
 /// Days of telemetry that were removed, all of them together.

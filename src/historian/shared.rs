@@ -114,6 +114,7 @@ impl Shared {
             deleted,
             names: Arc::clone(&state.names),
             expired: state.manifest.expired.clone(),
+            announced: state.manifest.announced,
             pin: state.pins.pin(),
         }
     }

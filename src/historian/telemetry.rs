@@ -10,7 +10,7 @@ use super::points::{Points, Selection};
 use super::replaced::{self, Replaced};
 use super::schema::schema;
 use crate::base::fs::Fs;
-use crate::model::{ArchiveFile, Epoch};
+use crate::model::{ArchiveFile, Epoch, Timestamp};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use std::collections::BTreeSet;
@@ -39,6 +39,7 @@ pub struct Telemetry {
     pub(super) deleted: Vec<Note>,
     pub(super) names: Arc<Names>,
     pub(super) expired: Option<Expired>,
+    pub(super) announced: Option<Timestamp>,
     pub(super) pin: Pin,
 }
 

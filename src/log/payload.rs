@@ -20,8 +20,8 @@ use super::edits;
 use super::error::Error;
 use super::format::ALIGNMENT;
 use crate::model::{
-    Batch, DeadLetter, Document, Edit, Epoch, Expiry, Frame, Kind, Page, PageContent, PageRequest, Reason,
-    Timestamp, TypeId,
+    Batch, DeadLetter, Document, Edit, Epoch, Expiry, Frame, Kind, Page, PageContent, PageRequest,
+    Reason, Timestamp, TypeId,
 };
 use arrow::buffer::Buffer;
 use arrow::ipc::MetadataVersion;

@@ -187,6 +187,11 @@ impl Views {
         *self.0.epoch.borrow()
     }
 
+    /// The source's clock, as far as it is visible; [`Timestamp::MIN`] before it has ticked.
+    pub fn clock(&self) -> Timestamp {
+        self.read().clock
+    }
+
     /// Returns when the epoch, or a later one, is visible.
     pub async fn wait_for(&self, epoch: Epoch) {
         let mut receiver = self.0.epoch.subscribe();

@@ -25,6 +25,7 @@ mod edits;
 mod engines;
 mod pages;
 mod windows;
+mod retention;
 mod as_of;
 mod fold;
 mod live;

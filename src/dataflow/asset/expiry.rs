@@ -7,7 +7,7 @@
 use super::assess::TypeState;
 use super::row::NEVER;
 use super::single::Asset;
-use crate::model::{Epoch, Expiry, Window};
+use crate::model::{Epoch, Expiry, PageRequest, Window};
 use serde::{Deserialize, Serialize};
 
 /// Steps that are remembered of how an asset's history grew backwards.
@@ -72,7 +72,9 @@ impl TypeState {
             let asset = &mut self.assets[index];
             asset.terms.expired = expiry.before.0;
             // What is parked may be waiting for days that have expired just now.
-            if asset.parked.is_none() {
+            let wanted = asset.parked.as_ref().map(|parked| parked.wanted);
+            let asks = |range: (i64, i64)| range != PageRequest::TURN && range.0 < expiry.before.0;
+            if wanted.is_none_or(|wanted| wanted.is_some_and(|range| !asks(range))) {
                 asset.seal(expiry.before.0);
             }
         }

@@ -4,7 +4,8 @@ use super::changes::Changes;
 use super::plan::Plan;
 use super::rollup::STAT_WORDS;
 use crate::model::{
-    Change, DeadLetter, ErrorRow, EventRow, Occurrence, Outcome, Rows, Table, TypeId, Upserts, spare,
+    Change, DeadLetter, ErrorRow, EventRow, Occurrence, Outcome, Rows, Table, TypeId, Upserts,
+    spare,
 };
 use differential_dataflow::consolidation::consolidate;
 

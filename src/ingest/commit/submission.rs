@@ -1,7 +1,8 @@
 //! What goes into the committer and what comes back.
 
 use crate::model::{
-    Batch, DeadLetter, Document, Edit, Epoch, Expiry, Kind, METRICS_FROM, NewDocument, Page, Timestamp,
+    Batch, DeadLetter, Document, Edit, Epoch, Expiry, Kind, METRICS_FROM, NewDocument, Page,
+    Timestamp,
 };
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType as Arrow;

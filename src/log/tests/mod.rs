@@ -9,8 +9,8 @@ mod round_trip;
 use super::{Error, Log, Options, Recovery, pack, read, unpack};
 use crate::base::fs::{Fs, MemFs};
 use crate::model::{
-    Action, Batch, Corrected, DataType, DeadLetter, Document, Edit, Epoch, Expiry, Frame, Kind, Page,
-    PageContent, PageRequest, Quality, Reason, Timestamp, TypeId, Value,
+    Action, Batch, Corrected, DataType, DeadLetter, Document, Edit, Epoch, Expiry, Frame, Kind,
+    Page, PageContent, PageRequest, Quality, Reason, Timestamp, TypeId, Value,
 };
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
