@@ -1,8 +1,8 @@
 //! The hub: collects what the dataflow says and hands it on, epoch by epoch.
 
 use super::checkpoint::{Mark, Noted};
+use super::departures::Departures;
 use super::pager::Paging;
-use super::windows::Departures;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::SharedCatalog;
 use crate::historian::{Historian, News};

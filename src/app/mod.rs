@@ -20,7 +20,7 @@ mod edits;
 mod pager;
 mod feed;
 mod watch;
-mod windows;
+mod departures;
 mod folder;
 mod queries;
 mod past;

@@ -3,6 +3,7 @@
 use super::accord::{Accord, Standing};
 use super::checkpoint::{self, Checkpoints, Hold, Taker};
 use super::cluster::{Cluster, Heard, Member, Met, OwnLog, check_alone};
+use super::departures::{Departures, Reader};
 use super::directory::Devices;
 use super::hub::{self, Feeds, Follows, Saver};
 use super::limits;
@@ -14,7 +15,6 @@ use super::restore;
 use super::sink::{Asked, Events};
 use super::sources::{Behind, LiveViews, Status};
 use super::submit::Submitter;
-use super::windows::{Departures, Reader};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::{Fs, RealFs};
 use crate::base::link::Lines;
@@ -25,7 +25,7 @@ use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine, Place};
 use crate::historian::timescale::{self, Ask, Follow, Timescale};
-use crate::historian::{self, Historian, Windows};
+use crate::historian::{self, Historian, OldRows};
 use crate::ingest::commit::{Committer, Limits, Submission, Turn};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
@@ -168,9 +168,9 @@ impl Runtime {
         let historian = Historian::open(&data.join("archive"), options)?;
         let historian = Arc::new(historian);
         let views = Views::new(limits::views(&memory));
-        let windows = Windows::open(historian.directory())?;
-        views.read_from(Arc::new(Reader(windows.clone())));
-        let old_windows = windows.clone();
+        let old_rows = OldRows::open(historian.directory())?;
+        views.read_from(Arc::new(Reader(old_rows.clone())));
+        let left = old_rows.clone();
         let shutdown = Shutdown::new();
         let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
         let place = match cluster {
@@ -188,10 +188,10 @@ impl Runtime {
         };
         let (met, start) = restore::newest(&mut store, place, limits::views(&memory), meet)?;
         let kept = start.as_ref().map(|start| start.views.files()).unwrap_or_default();
-        windows.check(&kept).context("old windows of roll-ups; restore the file from a backup")?;
+        old_rows.check(&kept).context("old rows of views; restore the file from a backup")?;
         // What left memory later comes again from the log.
-        windows.retain(&kept)?;
-        let departures = Departures::start(windows, settings.in_memory)?;
+        old_rows.retain(&kept)?;
+        let departures = Departures::start(old_rows, settings.in_memory)?;
         let base = start.as_ref().map_or(Epoch(0), |start| start.epoch);
         check_reach(&log, base, cluster.map(|cluster| &**cluster))?;
         let newest = met.as_ref().map(|met| met.newest);
@@ -296,7 +296,7 @@ impl Runtime {
                 Ok(Box::new(frames.map(|frame| frame.map_err(|error| error.to_string()))))
             }),
         };
-        let asked = Asked { views: views.clone(), windows: old_windows };
+        let asked = Asked { views: views.clone(), old_rows: left };
         let database = settings.database.clone().map(|database| {
             let sources = timescale::Sources {
                 data: data.clone(),

@@ -1,7 +1,7 @@
 //! The views for the sink into TimescaleDB.
 
 use crate::historian::timescale::{Ask, Changes, Ended, Follow, Told};
-use crate::historian::{self, Windows};
+use crate::historian::{self, OldRows};
 use crate::model::{ArchiveFile, Epoch};
 use crate::views::{self, Archived, Changed, EndedRows, Envelope, Filter, Message, Views};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -44,12 +44,12 @@ impl Follow for Events {
     }
 }
 
-/// Views that are asked what has changed, and the files of their old windows.
+/// Views that are asked what has changed, and the files of their old rows.
 pub struct Asked {
     /// The views.
     pub views: Views,
     /// The files.
-    pub windows: Windows,
+    pub old_rows: OldRows,
 }
 
 impl Ask for Asked {
@@ -64,8 +64,8 @@ impl Ask for Asked {
             views::Ended::Others => Ended::Others,
             views::Ended::These(rows) => self.ended(rows),
         };
-        let (epoch, windows) = (changed.epoch(), self.windows.clone());
-        let rows = Rows { changed, after, windows, files: None, open: None };
+        let (epoch, old_rows) = (changed.epoch(), self.old_rows.clone());
+        let rows = Rows { changed, after, old_rows, files: None, open: None };
         Ok(Some(Changes { epoch, ended: Some(ended), rows: Box::new(rows) }))
     }
 }
@@ -90,7 +90,7 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, historian::Error>>>;
 struct Rows {
     changed: Changed,
     after: Epoch,
-    windows: Windows,
+    old_rows: OldRows,
     /// Files that are to be read, once there are no more rows in memory.
     files: Option<(Arc<Archived>, Vec<ArchiveFile>)>,
     open: Option<Batches>,
@@ -123,7 +123,7 @@ impl Rows {
                 return counted.map(Some).map_err(|error| error.to_string());
             }
             let Some(file) = files.pop() else { return Ok(None) };
-            let opened = self.windows.rows(&file).map_err(|error| error.to_string())?;
+            let opened = self.old_rows.rows(&file).map_err(|error| error.to_string())?;
             self.open = Some(Box::new(opened));
         }
     }

@@ -27,7 +27,7 @@ mod stored;
 mod pages;
 mod versions;
 mod history;
-mod windows;
+mod old_rows;
 pub mod timescale;
 
 #[cfg(test)]
@@ -38,9 +38,9 @@ pub use chronicle::{Chronicle, Entry, News};
 pub use error::Error;
 pub use history::Ask;
 pub use names::Names;
+pub use old_rows::{OldRows, written as old_rows_schema};
 pub use pins::Pin;
 pub use points::Selection;
 pub use schema::schema;
 pub use store::{Historian, Options};
 pub use telemetry::Telemetry;
-pub use windows::{Windows, written as windows_schema};

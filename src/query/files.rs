@@ -59,7 +59,7 @@ impl Files {
     }
 
     /// Those of a roll-up view with these columns.
-    pub(super) fn of_windows(files: Vec<ArchiveFile>, schema: SchemaRef) -> Self {
+    pub(super) fn of_view(files: Vec<ArchiveFile>, schema: SchemaRef) -> Self {
         Self { files, schema, time: "window_start", pin: None }
     }
 

@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::queue::Queue;
 use super::read::Frozen;
 use super::registry::Registry;
-use super::returning::WindowFiles;
+use super::returning::OldFiles;
 use super::series::{APPLY_SECONDS, EPOCH};
 use super::state::{Removed, State};
 use super::subscription::Subscription;
@@ -38,7 +38,7 @@ struct Shared {
     limits: Limits,
     clock: Arc<dyn Clock>,
     /// Where rows of old windows are read back from.
-    files: OnceLock<Arc<dyn WindowFiles>>,
+    files: OnceLock<Arc<dyn OldFiles>>,
 }
 
 /// What a view is and how much it holds.
@@ -112,7 +112,7 @@ impl Views {
     }
 
     /// Where rows that have left memory are read back from. Before the first epoch is applied.
-    pub fn read_from(&self, files: Arc<dyn WindowFiles>) {
+    pub fn read_from(&self, files: Arc<dyn OldFiles>) {
         let _ = self.0.files.set(files);
     }
 

@@ -41,7 +41,7 @@ pub use image::{Image, Restored};
 pub use kept::Archived;
 pub use leaving::{InMemory, Leaving, Old};
 pub use limits::{Limits, SlowConsumer};
-pub use returning::WindowFiles;
+pub use returning::OldFiles;
 pub use series::{
     APPLY_SECONDS, DEAD_LETTERS_DROPPED, EPOCH, ROWS_REFUSED, ROWS_UPSERTED, SUBSCRIBERS,
     SUBSCRIBERS_CLOSED,

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Who reads files of windows back.
-pub trait WindowFiles: Send + Sync {
+pub trait OldFiles: Send + Sync {
     /// The rows of these files that are of the assets, by key, and of windows that begin at those
     /// times; others may be among them. Batches have the columns of the view, each with its file's
     /// place in the list. The error says which file could not be read. Blocks.
@@ -41,7 +41,7 @@ pub(super) struct Back {
 
 impl Away {
     /// Reads the files.
-    pub fn read(self, files: &dyn WindowFiles) -> Back {
+    pub fn read(self, files: &dyn OldFiles) -> Back {
         let named = &self.archived.files;
         let read = files.read(named, &self.wanted).inspect_err(|error| {
             tracing::error!(error, "rows of old windows not read: they begin anew");

@@ -1,9 +1,9 @@
-//! Lets old windows of roll-ups leave memory: a thread writes what the hub hands it, and the hub
+//! Lets old rows of views leave memory: a thread writes what the hub hands it, and the hub
 //! lets the rows go when they are durable.
 
-use crate::historian::{self, Windows};
+use crate::historian::{self, OldRows};
 use crate::model::ArchiveFile;
-use crate::views::{InMemory, Leaving, Old, Views, WindowFiles};
+use crate::views::{InMemory, Leaving, Old, OldFiles, Views};
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -26,12 +26,12 @@ pub struct Departures {
     not_before: Option<Instant>,
 }
 
-/// Files of windows for the views.
-pub struct Reader(pub Windows);
+/// Files of old rows for the views.
+pub struct Reader(pub OldRows);
 
 impl Departures {
     /// Starts the thread, which ends with what it is at when this is dropped.
-    pub fn start(files: Windows, stay: InMemory) -> anyhow::Result<Self> {
+    pub fn start(files: OldRows, stay: InMemory) -> anyhow::Result<Self> {
         let (to_write, tables) = bounded::<Old>(1);
         let (done, written) = bounded(1);
         let write = move || {
@@ -44,9 +44,9 @@ impl Departures {
             }
         };
         let thread = std::thread::Builder::new()
-            .name("windows".into())
+            .name("old-rows".into())
             .spawn(write)
-            .context("start the writer of old windows")?;
+            .context("start the writer of old rows")?;
         let (to_write, thread) = (Some(to_write), Some(thread));
         Ok(Self { stay, to_write, thread, written, under_way: false, not_before: None })
     }
@@ -61,10 +61,10 @@ impl Departures {
                     let rows = file.rows;
                     let counts = views.leave(&leaving, file);
                     let (view, epoch) = (leaving.view(), leaving.epoch());
-                    tracing::debug!(view, %epoch, rows, counts, "old windows left memory");
+                    tracing::debug!(view, %epoch, rows, counts, "old rows left memory");
                 }
                 Err(error) => {
-                    tracing::error!(%error, "old windows stay in memory");
+                    tracing::error!(%error, "old rows stay in memory");
                     self.not_before = Some(Instant::now() + PAUSE);
                 }
             }
@@ -84,12 +84,12 @@ impl Drop for Departures {
     fn drop(&mut self) {
         self.to_write = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the writer of old windows panicked");
+            tracing::error!("the writer of old rows panicked");
         }
     }
 }
 
-fn write(files: &Windows, leaving: &Leaving) -> Result<Option<ArchiveFile>, historian::Error> {
+fn write(files: &OldRows, leaving: &Leaving) -> Result<Option<ArchiveFile>, historian::Error> {
     if leaving.is_empty() {
         return Ok(None);
     }
@@ -99,7 +99,7 @@ fn write(files: &Windows, leaving: &Leaving) -> Result<Option<ArchiveFile>, hist
     writing.finish().map(Some)
 }
 
-impl WindowFiles for Reader {
+impl OldFiles for Reader {
     fn read(
         &self,
         files: &[ArchiveFile],

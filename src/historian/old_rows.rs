@@ -40,7 +40,7 @@ const START: usize = 3;
 
 /// The files of roll-ups of one archive.
 #[derive(Clone)]
-pub struct Windows {
+pub struct OldRows {
     fs: Arc<dyn Fs>,
     directory: PathBuf,
 }
@@ -54,7 +54,7 @@ pub struct Writing {
     file: ArchiveFile,
 }
 
-impl Windows {
+impl OldRows {
     /// Those in an archive's directory, which is made when it is not there.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
