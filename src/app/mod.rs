@@ -13,6 +13,7 @@ mod limits;
 mod memory;
 mod sources;
 mod sink;
+mod events;
 mod intake;
 mod gather;
 mod doors;

@@ -5,6 +5,7 @@ use super::checkpoint::{self, Checkpoints, Hold, Taker};
 use super::cluster::{Cluster, Heard, Member, Met, OwnLog, check_alone};
 use super::departures::{Departures, Reader};
 use super::directory::Devices;
+use super::events::Events;
 use super::hub::{self, Feeds, Follows, Saver};
 use super::limits;
 use super::memory::{Rooms, Watch};
@@ -12,7 +13,7 @@ use super::pager::{self, Pager, Paging};
 use super::past::Past;
 use super::recover::{Recovered, Sources, check_reach, replay, stopped};
 use super::restore;
-use super::sink::{Asked, Events};
+use super::sink::Asked;
 use super::sources::{Behind, LiveViews, Status};
 use super::submit::Submitter;
 use crate::base::clock::{Clock, SystemClock};
@@ -169,8 +170,8 @@ impl Runtime {
         let historian = Arc::new(historian);
         let views = Views::new(limits::views(&memory));
         let old_rows = OldRows::open(historian.directory())?;
-        views.read_from(Arc::new(Reader(old_rows.clone())));
-        let left = old_rows.clone();
+        let reader = Reader(old_rows.clone());
+        views.read_from(Arc::new(reader.clone()));
         let shutdown = Shutdown::new();
         let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
         let place = match cluster {
@@ -191,7 +192,7 @@ impl Runtime {
         old_rows.check(&kept).context("old rows of views; restore the file from a backup")?;
         // What left memory later comes again from the log.
         old_rows.retain(&kept)?;
-        let departures = Departures::start(old_rows, settings.in_memory)?;
+        let departures = Departures::start(reader, settings.in_memory)?;
         let base = start.as_ref().map_or(Epoch(0), |start| start.epoch);
         check_reach(&log, base, cluster.map(|cluster| &**cluster))?;
         let newest = met.as_ref().map(|met| met.newest);
@@ -296,15 +297,17 @@ impl Runtime {
                 Ok(Box::new(frames.map(|frame| frame.map_err(|error| error.to_string()))))
             }),
         };
-        let asked = Asked { views: views.clone(), old_rows: left };
+        let events = Events { views: views.clone(), old_rows: old_rows.clone() };
+        let asked = Asked { views: views.clone(), old_rows };
         let database = settings.database.clone().map(|database| {
             let sources = timescale::Sources {
                 data: data.clone(),
                 fs: Arc::clone(&fs),
                 log: log_directory,
                 recovered: recovered.epoch,
+                started: base,
                 historian: Arc::clone(&historian),
-                events: keeps_catalog.then(|| Box::new(Events(views.clone())) as Box<dyn Follow>),
+                events: keeps_catalog.then(|| Box::new(events) as Box<dyn Follow>),
                 views: keeps_catalog.then(|| Box::new(asked) as Box<dyn Ask>),
             };
             Timescale::start(database, sources).map(Arc::new)

@@ -14,7 +14,7 @@ use crate::model::{self, Frame};
 use crate::query::{
     self, Contents, SystemTables, ToldAgain, TypeShape, ViewRows, ViewSource, WideColumn,
 };
-use crate::views::{Archived, Filter, View, Views};
+use crate::views::{Filter, InFiles, View, Views};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -56,7 +56,7 @@ impl ViewSource for LiveViews {
         let taken = taken.map_err(|error| error.to_string())?;
         let removed = taken.removed.values().cloned().collect();
         let views = taken.views.into_iter().map(|rows| {
-            let archived = rows.archived.as_deref().and_then(archived).transpose()?;
+            let archived = rows.archived.as_deref().map(archived).transpose()?;
             Ok(ViewRows { batches: rows.batches, archived })
         });
         let views = views.collect::<Result<_, ArrowError>>().map_err(|error| error.to_string())?;
@@ -88,14 +88,10 @@ impl query::Database for Behind {
     }
 }
 
-/// What has left memory of a view; `None` when nothing has.
-fn archived(kept: &Archived) -> Option<Result<query::Archived, ArrowError>> {
-    let but = || {
-        let but = [kept.rows()?, kept.assets()?, kept.metrics()?];
-        Ok(but.into_iter().flatten().collect())
-    };
-    let files = kept.files.clone();
-    (!files.is_empty()).then(|| but().map(|but| query::Archived { files, but }))
+/// What has left memory of a view.
+fn archived(old: &dyn InFiles) -> Result<query::Archived, ArrowError> {
+    let files = old.files().to_vec();
+    Ok(query::Archived { files, time: old.time(), but: old.but()? })
 }
 
 /// Where the numbers of the system tables come from, before there is a committer.

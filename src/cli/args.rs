@@ -77,6 +77,15 @@ pub struct Common {
         value_parser = clap::value_parser!(u32).range(2..=1_000_000)
     )]
     pub windows_in_memory: u32,
+    /// How long events, threshold occurrences, errors and corrections stay in memory after they are
+    /// over: older ones are read from files, and the oldest where there are more than 100,000
+    #[arg(
+        long,
+        env = "MILLSTREAM_EVENTS_IN_MEMORY",
+        value_name = "DURATION",
+        default_value = "30d"
+    )]
+    pub events_in_memory: Duration,
     /// How long after a checkpoint the next one is taken when anything is new, or `off`. A restart
     /// begins at the newest one.
     #[arg(

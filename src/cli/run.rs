@@ -143,7 +143,11 @@ impl Common {
             live,
             checkpoint_every: self.checkpoint_every.time(),
             memory: self.memory(),
-            in_memory: InMemory { windows: self.windows_in_memory as usize, ..InMemory::default() },
+            in_memory: InMemory {
+                windows: self.windows_in_memory as usize,
+                age: self.events_in_memory,
+                ..InMemory::default()
+            },
             ..app::Settings::new(data)
         }
     }

@@ -38,7 +38,7 @@ pub use chronicle::{Chronicle, Entry, News};
 pub use error::Error;
 pub use history::Ask;
 pub use names::Names;
-pub use old_rows::{OldRows, written as old_rows_schema};
+pub use old_rows::{NewFile, OldRows, written as old_rows_schema};
 pub use pins::Pin;
 pub use points::Selection;
 pub use schema::schema;

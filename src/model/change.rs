@@ -32,7 +32,7 @@ impl Window {
     pub const ALL: [Self; 4] = [Self::Minute, Self::FiveMinutes, Self::Hour, Self::Day];
 
     /// The length of the window.
-    pub fn size(self) -> Duration {
+    pub const fn size(self) -> Duration {
         Duration(match self {
             Self::Minute => 60_000_000,
             Self::FiveMinutes => 300_000_000,

@@ -24,7 +24,7 @@ pub(super) fn table(
     let plan = || -> Result<LogicalPlan> {
         let hot = MemTable::try_new(Arc::clone(&schema), vec![batches])?;
         let hot = LogicalPlanBuilder::scan("hot", provider_as_source(Arc::new(hot)), None)?;
-        let files = Files::of_view(archived.files, old_rows_schema(&schema));
+        let files = Files::of_view(archived.files, old_rows_schema(&schema), archived.time);
         let files = provider_as_source(Arc::new(PartTable(files)));
         let mut plan = LogicalPlanBuilder::scan("archive", files, None)?;
         for but in &archived.but {

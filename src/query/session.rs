@@ -221,6 +221,21 @@ pub(super) fn view(schema: SchemaRef, rows: ViewRows) -> Result<Arc<dyn TablePro
     })
 }
 
+/// All rows of a view, in memory or not.
+pub(super) async fn rows(
+    env: &Environment,
+    limits: &Limits,
+    schema: SchemaRef,
+    rows: ViewRows,
+) -> Result<Vec<RecordBatch>, Error> {
+    if rows.archived.is_none() {
+        return Ok(rows.batches);
+    }
+    let frame = empty(env, limits)?.read_table(view(schema, rows)?);
+    let failed = |error| Error::from_datafusion(&error);
+    frame.map_err(failed)?.collect().await.map_err(failed)
+}
+
 fn memory(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<MemTable, Error> {
     MemTable::try_new(schema, vec![batches]).map_err(|error| Error::from_datafusion(&error))
 }

@@ -8,6 +8,7 @@ mod server;
 mod mqtt;
 mod mqtt_street;
 mod timescale;
+mod timescale_events;
 mod timescale_views;
 mod federation;
 mod http;

@@ -18,6 +18,7 @@ mod run;
 mod settings;
 mod status;
 mod follow;
+mod events;
 mod session;
 mod statements;
 mod policies;
@@ -34,7 +35,7 @@ mod reader;
 mod error;
 
 pub use error::Error;
-pub use follow::{Ask, Changes, Ended, Follow, Told};
+pub use follow::{Ask, Changes, Ended, Follow, Gone, Told};
 pub use policies::Policies;
 pub use reader::Reader;
 pub use run::{Sources, Timescale};

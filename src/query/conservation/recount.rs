@@ -78,17 +78,21 @@ pub(in crate::query) async fn recount(
     let (contents, snapshot) =
         session::snapshot(tables, &["dead_letters", "corrections"], true).await?;
     let Some(snapshot) = snapshot else { return Err(Error::failed("telemetry got lost")) };
-    let Contents { epoch, views, .. } = contents;
-    let edited =
-        match views.get(1).is_some_and(|edits| edits.batches.iter().any(|e| e.num_rows() > 0)) {
-            false => Arc::default(),
-            true => {
-                let (refused, shared) = (refused(&views[1].batches), Arc::clone(&frames));
-                let found = move || Edited::find(refused, &*shared, epoch);
-                let found = tokio::task::spawn_blocking(found).await.map_err(Error::failed)?;
-                Arc::new(found.map_err(Error::failed)?)
-            }
-        };
+    let Contents { epoch, mut views, .. } = contents;
+    let schema = tables.views.list().into_iter().find(|(name, _)| name == "corrections");
+    let edits = match (views.pop(), schema) {
+        (Some(rows), Some((_, schema))) => session::rows(env, limits, schema, rows).await?,
+        _ => Vec::new(),
+    };
+    let edited = match edits.iter().any(|rows| rows.num_rows() > 0) {
+        false => Arc::default(),
+        true => {
+            let (refused, shared) = (refused(&edits), Arc::clone(&frames));
+            let found = move || Edited::find(refused, &*shared, epoch);
+            let found = tokio::task::spawn_blocking(found).await.map_err(Error::failed)?;
+            Arc::new(found.map_err(Error::failed)?)
+        }
+    };
     let files: u64 = snapshot.files().iter().map(|file| file.rows).sum();
     let parts = (files + snapshot.hot_points() as u64).div_ceil(KEYS_AT_ONCE).max(1);
     let mut report = Conservation { epoch: epoch.0, ..Conservation::default() };
