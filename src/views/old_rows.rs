@@ -47,7 +47,7 @@ impl<R: Aging> OldRows<R> {
         let left = here.len() - rows.len();
         let next = Due {
             clock: clock.saturating_add((stay.age.0 / 8).max(1)),
-            rows: stay.most.max(left).saturating_add(stay.most / 8).saturating_add(1),
+            rows: stay.most.max(left.saturating_add(stay.most / 8)).saturating_add(1),
         };
         let next = (count == wanted).then_some(next);
         Self { rows, epoch, filed: Arc::clone(filed), next }
