@@ -71,6 +71,7 @@ pub struct Common {
     /// files
     #[arg(
         long,
+        global = true,
         env = "MILLSTREAM_WINDOWS_IN_MEMORY",
         value_name = "NUMBER",
         default_value_t = 60,
@@ -81,6 +82,7 @@ pub struct Common {
     /// over: older ones are read from files, and the oldest where there are more than 100,000
     #[arg(
         long,
+        global = true,
         env = "MILLSTREAM_EVENTS_IN_MEMORY",
         value_name = "DURATION",
         default_value = "30d"
