@@ -52,6 +52,7 @@ fn append(criterion: &mut Criterion) {
             dead_letters: Vec::new(),
             edits: Vec::new(),
             pages: Vec::new(),
+            expiry: None,
         };
         group.bench_function(format!("{rows} rows"), |bencher| {
             bencher.iter_custom(|frames| {

@@ -87,6 +87,7 @@ pub fn frames(batches: &[Batch]) -> Vec<Frame> {
         dead_letters: Vec::new(),
         edits: Vec::new(),
         pages: Vec::new(),
+        expiry: None,
     };
     let mut frames = vec![frame(1, documents(batches), Vec::new())];
     let ticks = batches.iter().enumerate();

@@ -9,8 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use millstream::base::fs::{Fs, MemFs};
 use millstream::log::{Log, Options, read};
 use millstream::model::{
-    DeadLetter, Document, Epoch, Frame, Kind, Page, PageContent, PageRequest, Reason, Timestamp,
-    TypeId,
+    DeadLetter, Document, Epoch, Expiry, Frame, Kind, Page, PageContent, PageRequest, Reason,
+    Timestamp, TypeId,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -87,6 +87,8 @@ fn frame(epoch: u64) -> Frame {
         batches: Vec::new(),
         edits: Vec::new(),
         pages: (0..epoch % 3).map(page).collect(),
+        expiry: (epoch % 5 == 0)
+            .then(|| Expiry { before: Timestamp(epoch as i64), received: Epoch(epoch) }),
         dead_letters: vec![DeadLetter {
             received_at: Timestamp(epoch as i64),
             source: "fuzz".into(),

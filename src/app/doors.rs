@@ -13,8 +13,8 @@ use crate::query::{self, Fallback, Library, NamedQuery, Parameter};
 use crate::serve::{
     BodyRoom, Conservation, Correction, Deletion, DocumentForm, DocumentProblem, DoorError, Doors,
     EditAnswer, ErrorKind, Export, ExportFile, Health, HealthStatus, History, IngestAnswer,
-    JsonForm, ListedParameter, ListedQuery, NewExport, Owner, Report, Rows, StoredDocument,
-    ViewReport,
+    JsonForm, ListedParameter, ListedQuery, NewExport, Owner, Report, Retention, Rows,
+    StoredDocument, ViewReport,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -220,6 +220,16 @@ impl Doors for RuntimeDoors {
         Ok(report)
     }
 
+    async fn retention(&self) -> Result<Retention, DoorError> {
+        let runtime = Arc::clone(&self.runtime);
+        let outlook = tokio::task::spawn_blocking(move || runtime.retention()).await;
+        outlook.map(|outlook| outlook.wire()).map_err(internal)
+    }
+
+    async fn retain(&self) -> Result<Retention, DoorError> {
+        self.runtime.retain().await.map(|outlook| outlook.wire()).map_err(internal)
+    }
+
     async fn conservation(&self) -> Result<Conservation, DoorError> {
         let found = self.runtime.conservation().await.map_err(asked)?;
         Ok(Conservation {
@@ -231,6 +241,7 @@ impl Doors for RuntimeDoors {
             replaced: found.replaced,
             duplicates: found.duplicates,
             deleted: found.deleted,
+            expired: found.expired,
             unmapped: found.unmapped,
             lost: found.lost,
             unexplained: found.unexplained,
@@ -348,6 +359,10 @@ fn faulty(problems: &[Problem]) -> DoorError {
         })
         .collect();
     error
+}
+
+fn internal(error: impl Into<anyhow::Error>) -> DoorError {
+    DoorError::new(ErrorKind::Internal, format!("{:#}", error.into()))
 }
 
 pub(super) fn asked(error: query::Error) -> DoorError {

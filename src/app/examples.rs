@@ -84,6 +84,7 @@ fn feed(
         dead_letters: Vec::new(),
         edits: Vec::new(),
         pages: Vec::new(),
+        expiry: None,
     };
     for part in parts {
         let batch = batch(sources, &part)?;

@@ -1,8 +1,9 @@
 //! The hub: collects what the dataflow says and hands it on, epoch by epoch.
 
 use super::checkpoint::{Mark, Noted};
+use super::departures::Departures;
 use super::pager::Paging;
-use super::windows::Departures;
+use super::retention::Heard;
 use crate::base::shutdown::Shutdown;
 use crate::catalog::SharedCatalog;
 use crate::historian::{Historian, News};
@@ -27,6 +28,8 @@ pub struct Feeds {
     pub saver: Saver,
     /// Who knows which assets wait, and has archived points brought back for them.
     pub paging: Arc<Paging>,
+    /// Who is told what expires.
+    pub heard: Arc<Heard>,
     /// What this process follows, where another one publishes the documents.
     pub follows: Option<Follows>,
     /// Lets old windows leave memory.
@@ -129,7 +132,7 @@ impl Feeds {
         if changes.iter().any(is_new) {
             self.saver.changed.store(true, Ordering::SeqCst);
         }
-        let mut marked = None;
+        let (mut marked, mut expired) = (None, None);
         let mut rest = Vec::with_capacity(changes.len());
         let (mut rows, mut superseded, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
         let (mut documented, mut told) = (Vec::new(), Vec::new());
@@ -148,6 +151,7 @@ impl Feeds {
                 Change::Paged(assets) => paged.extend(assets),
                 Change::Published(documents) => self.publish(&documents),
                 Change::Marked(tick) => marked = Some(tick),
+                Change::Expired(expiry) => expired = Some(expiry),
                 Change::Documents(documents) => {
                     self.name(&documents);
                     documented.extend(documents.iter().cloned());
@@ -178,6 +182,9 @@ impl Feeds {
         paged.retain(|asset| wanted.iter().all(|request| request.asset != *asset));
         if !wanted.is_empty() {
             self.paging.want(wanted);
+        }
+        if let Some(expiry) = expired {
+            self.heard.tell(epoch, expiry);
         }
         self.views.apply(epoch, rest);
         self.paging.closed(epoch, &paged);

@@ -118,6 +118,13 @@ impl Paging {
         self.changed.notify_all();
     }
 
+    /// The last epoch that everybody has heard of, unless an asset waits for rows of before a time.
+    pub fn quiet_before(&self, time: i64) -> Option<Epoch> {
+        let state = self.lock();
+        let asks = |wanted: &Wanted| !wanted.request.is_turn() && wanted.request.from < time;
+        (!state.wanted.values().any(asks)).then_some(state.closed)
+    }
+
     /// How many assets wait.
     pub fn waiting(&self) -> usize {
         self.lock().wanted.len()
@@ -281,6 +288,14 @@ pub fn fill(pages: &mut [Page], historian: &Historian, as_of: Epoch) -> anyhow::
     }
     if unread.is_empty() {
         return Ok(());
+    }
+    for page in &unread {
+        if !historian.reaches(page.request.from, as_of) {
+            anyhow::bail!(
+                "the log asks for telemetry that has been removed because it was old: start from a \
+                 checkpoint that was taken after that"
+            );
+        }
     }
     let ask = |page: &Page| {
         let PageRequest { key, from, to, .. } = &page.request;

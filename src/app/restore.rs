@@ -81,6 +81,7 @@ impl Start {
             dead_letters: Vec::new(),
             edits: Vec::new(),
             pages: Vec::new(),
+            expiry: None,
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::accord::{Accord, Standing};
 use super::checkpoint::{self, Checkpoints, Hold, Taker};
 use super::cluster::{Cluster, Heard, Member, Met, OwnLog, check_alone};
+use super::departures::{Departures, Reader};
 use super::directory::Devices;
+use super::events::Events;
 use super::hub::{self, Feeds, Follows, Saver};
 use super::limits;
 use super::memory::{Rooms, Watch};
@@ -11,10 +13,10 @@ use super::pager::{self, Pager, Paging};
 use super::past::Past;
 use super::recover::{Recovered, Sources, check_reach, replay, stopped};
 use super::restore;
-use super::sink::{Asked, Events};
+use super::retention::{self, Keep, Keeper, Outlook, Retention};
+use super::sink::Asked;
 use super::sources::{Behind, LiveViews, Status};
 use super::submit::Submitter;
-use super::windows::{Departures, Reader};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fs::{Fs, RealFs};
 use crate::base::link::Lines;
@@ -25,7 +27,7 @@ use crate::catalog::{Catalog, SharedCatalog};
 use crate::checkpoint::Store;
 use crate::dataflow::{self, Engine, Place};
 use crate::historian::timescale::{self, Ask, Follow, Timescale};
-use crate::historian::{self, Historian, Windows};
+use crate::historian::{self, Historian, OldRows};
 use crate::ingest::commit::{Committer, Limits, Submission, Turn};
 use crate::ingest::route::{Settings as Routing, UnknownDevices};
 use crate::log::{self, Log};
@@ -79,6 +81,8 @@ pub struct Settings {
     /// The store behind the archive that takes its old files. Without one that is told, that which
     /// the archive knows is read, and no file moves.
     pub archive_store: Option<historian::StoreSettings>,
+    /// How long telemetry is kept.
+    pub keep: Keep,
 }
 
 impl Settings {
@@ -98,6 +102,7 @@ impl Settings {
             merge_files: historian::Options::default().merge_files,
             clock_error: historian::Options::default().clock_error,
             archive_store: None,
+            keep: Keep::default(),
         }
     }
 }
@@ -109,6 +114,7 @@ pub struct Runtime {
     watch: Watch,
     pager: Option<Pager>,
     paging: Arc<Paging>,
+    keeper: Arc<Keeper>,
     checkpoints: Option<Checkpoints>,
     /// The memory that may be used, and how much of it is.
     pub memory: Budget,
@@ -174,9 +180,9 @@ impl Runtime {
         let historian = Historian::open(&data.join("archive"), options)?;
         let historian = Arc::new(historian);
         let views = Views::new(limits::views(&memory));
-        let windows = Windows::open(historian.directory())?;
-        views.read_from(Arc::new(Reader(windows.clone())));
-        let old_windows = windows.clone();
+        let old_rows = OldRows::open(historian.directory())?;
+        let reader = Reader(old_rows.clone());
+        views.read_from(Arc::new(reader.clone()));
         let shutdown = Shutdown::new();
         let mut store = Store::open(Arc::clone(&fs), &data.join("checkpoints"))?;
         let place = match cluster {
@@ -194,10 +200,10 @@ impl Runtime {
         };
         let (met, start) = restore::newest(&mut store, place, limits::views(&memory), meet)?;
         let kept = start.as_ref().map(|start| start.views.files()).unwrap_or_default();
-        windows.check(&kept).context("old windows of roll-ups; restore the file from a backup")?;
+        old_rows.check(&kept).context("old rows of views; restore the file from a backup")?;
         // What left memory later comes again from the log.
-        windows.retain(&kept)?;
-        let departures = Departures::start(windows, settings.in_memory)?;
+        old_rows.retain(&kept)?;
+        let departures = Departures::start(reader, settings.in_memory)?;
         let base = start.as_ref().map_or(Epoch(0), |start| start.epoch);
         check_reach(&log, base, cluster.map(|cluster| &**cluster))?;
         let newest = met.as_ref().map(|met| met.newest);
@@ -236,6 +242,7 @@ impl Runtime {
         let removed = removed.collect();
         let paging: Arc<Paging> = Arc::default();
         let to_paging = Arc::clone(&paging);
+        let expiring = Arc::new(retention::Heard::new(historian.announced()));
         let catalog: SharedCatalog = Arc::new(RwLock::new(catalog));
         let keeper = cluster.filter(|_| !keeps_catalog);
         let follows =
@@ -248,6 +255,7 @@ impl Runtime {
             paging: to_paging,
             departures,
             removed,
+            heard: Arc::clone(&expiring),
             follows,
             clock: Timestamp::MIN,
         };
@@ -302,15 +310,17 @@ impl Runtime {
                 Ok(Box::new(frames.map(|frame| frame.map_err(|error| error.to_string()))))
             }),
         };
-        let asked = Asked { views: views.clone(), windows: old_windows };
+        let events = Events { views: views.clone(), old_rows: old_rows.clone() };
+        let asked = Asked { views: views.clone(), old_rows };
         let database = settings.database.clone().map(|database| {
             let sources = timescale::Sources {
                 data: data.clone(),
                 fs: Arc::clone(&fs),
                 log: log_directory,
                 recovered: recovered.epoch,
+                started: base,
                 historian: Arc::clone(&historian),
-                events: keeps_catalog.then(|| Box::new(Events(views.clone())) as Box<dyn Follow>),
+                events: keeps_catalog.then(|| Box::new(events) as Box<dyn Follow>),
                 views: keeps_catalog.then(|| Box::new(asked) as Box<dyn Ask>),
             };
             Timescale::start(database, sources).map(Arc::new)
@@ -335,7 +345,7 @@ impl Runtime {
         let limits = Limits { ticks, turn, ..limits::commit(&memory) };
         let assign = match keeper {
             Some(_) => Box::new(|_, _| Err("process 0 keeps the catalog".to_owned())),
-            None => assign(Arc::clone(&catalog)),
+            None => assign(Arc::clone(&catalog), Arc::clone(&expiring)),
         };
         let on_mark = checkpoint::on_mark(Arc::clone(&catalog), marker, marks);
         let told = (assign, on_mark);
@@ -380,9 +390,22 @@ impl Runtime {
         }
         let shown = checkpoints.as_ref().map(|checkpoints| Arc::clone(checkpoints.shared()));
         let past = Past { historian: Arc::clone(&historian) };
+        let retention = Arc::new(Retention {
+            keep: settings.keep,
+            heard: expiring,
+            historian: Arc::clone(&historian),
+            views: views.clone(),
+            paging: Arc::clone(&paging),
+            database: database.clone(),
+            checkpoints: shown.clone(),
+            clock: Arc::clone(&clock),
+            committer: committer.clone(),
+            announces: keeps_catalog,
+            settled: Mutex::default(),
+        });
         let query = Query::new(
             Arc::new(LiveViews { views: views.clone(), past: Arc::new(past) }),
-            Arc::new(status.with(committer.clone(), shown)),
+            Arc::new(status.with(committer.clone(), shown, Arc::clone(&retention))),
             Arc::clone(&historian),
             limits::query(&memory),
         )?;
@@ -411,12 +434,15 @@ impl Runtime {
             committer: committer.clone(),
         });
         let pager = pager.map(Pager::start).transpose()?;
+        let keeper = Keeper::start(retention, query.clone(), Arc::clone(&catalog), settings.live)?;
+        let keeper = Arc::new(keeper);
         let devices = Arc::new(Devices::new(Arc::clone(&catalog)));
         let routing = Routing { unknown_devices: settings.unknown_devices, ..Routing::default() };
         Ok(Self {
             watch,
             pager,
             paging,
+            keeper,
             memory,
             catalog,
             committer,
@@ -486,6 +512,18 @@ impl Runtime {
         self.query.conservation(Arc::clone(&self.frames)).await
     }
 
+    /// What retention would do now.
+    pub fn retention(&self) -> Outlook {
+        self.keeper.outlook()
+    }
+
+    /// Removes the telemetry that is older than it is to be kept, and waits for what it takes. What
+    /// stays all the same is told.
+    pub async fn retain(&self) -> anyhow::Result<Outlook> {
+        let keeper = Arc::clone(&self.keeper);
+        tokio::task::spawn_blocking(move || keeper.now()).await?
+    }
+
     /// Waits until no asset waits for archived points or for its turn.
     async fn paged(&self) -> Result<(), query::Error> {
         let paging = Arc::clone(&self.paging);
@@ -530,7 +568,7 @@ impl Runtime {
         let committed = self.committer.durable_epoch();
         let settled = wait_until_visible(&self.views, committed, &self.engine);
         self.watch.close();
-        drop(self.pager);
+        drop((self.pager, self.keeper));
         // The last one of a cluster would need all processes to stop together.
         let abandoned = match (self.checkpoints, &self.cluster, &settled) {
             (Some(checkpoints), None, Ok(())) => {
@@ -570,7 +608,10 @@ impl Runtime {
 }
 
 /// The catalog's part of a commit: checks a document, gives it its id, applies it.
-fn assign(catalog: SharedCatalog) -> crate::ingest::commit::Assign {
+fn assign(
+    catalog: SharedCatalog,
+    expiring: Arc<retention::Heard>,
+) -> crate::ingest::commit::Assign {
     Box::new(move |new: NewDocument, now: Timestamp| {
         let text = |problems: Vec<crate::catalog::Problem>| {
             problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -578,6 +619,12 @@ fn assign(catalog: SharedCatalog) -> crate::ingest::commit::Assign {
         let mut catalog = catalog.write().unwrap_or_else(PoisonError::into_inner);
         let document = catalog.assign(&new, now).map_err(text)?;
         if let Some(document) = &document {
+            let (from, kept_from) = (document.effective_from, expiring.before());
+            if from != Timestamp::MIN && from < kept_from {
+                return Err(format!(
+                    "it is to hold from {from} on, but telemetry before {kept_from} is not kept"
+                ));
+            }
             catalog.apply(document).map_err(text)?;
         }
         Ok(document)

@@ -1,55 +1,21 @@
 //! The views for the sink into TimescaleDB.
 
-use crate::historian::timescale::{Ask, Changes, Ended, Follow, Told};
-use crate::historian::{self, Windows};
+use crate::historian::timescale::{Ask, Changes, Ended};
+use crate::historian::{self, OldRows};
 use crate::model::{ArchiveFile, Epoch};
-use crate::views::{self, Archived, Changed, EndedRows, Envelope, Filter, Message, Views};
+use crate::views::{self, Archived, Changed, EndedRows, InFiles, Views};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{TimestampMicrosecondType, UInt64Type};
+use arrow::datatypes::UInt64Type;
 use arrow::error::ArrowError;
-use futures::stream::{self, BoxStream, StreamExt};
 use std::sync::Arc;
 
-/// Events, followed as any subscriber does.
-pub struct Events(pub Views);
-
-impl Follow for Events {
-    fn follow(&self) -> BoxStream<'static, Told> {
-        let subscribed = self.0.subscribe("events", Filter::default(), Envelope::Diff);
-        let mut subscription = match subscribed {
-            Ok(subscription) => subscription,
-            Err(error) => {
-                tracing::error!(%error, "events do not go to the database");
-                return stream::pending().boxed();
-            }
-        };
-        let rows = std::mem::take(&mut subscription.snapshot);
-        let whole = Told::Whole(subscription.epoch, rows);
-        let changes = stream::unfold(subscription, |mut subscription| async move {
-            loop {
-                match subscription.next().await? {
-                    Message::Batch(delta) => {
-                        return Some((
-                            Told::Changed(delta.epoch, delta.rows.clone()),
-                            subscription,
-                        ));
-                    }
-                    Message::Progress(_) => {}
-                    Message::Closed(_) => return None,
-                }
-            }
-        });
-        stream::iter([whole]).chain(changes).boxed()
-    }
-}
-
-/// Views that are asked what has changed, and the files of their old windows.
+/// Views that are asked what has changed, and the files of their old rows.
 pub struct Asked {
     /// The views.
     pub views: Views,
     /// The files.
-    pub windows: Windows,
+    pub old_rows: OldRows,
 }
 
 impl Ask for Asked {
@@ -64,8 +30,8 @@ impl Ask for Asked {
             views::Ended::Others => Ended::Others,
             views::Ended::These(rows) => self.ended(rows),
         };
-        let (epoch, windows) = (changed.epoch(), self.windows.clone());
-        let rows = Rows { changed, after, windows, files: None, open: None };
+        let (epoch, old_rows) = (changed.epoch(), self.old_rows.clone());
+        let rows = Rows { changed, after, old_rows, files: None, open: None };
         Ok(Some(Changes { epoch, ended: Some(ended), rows: Box::new(rows) }))
     }
 }
@@ -90,7 +56,7 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, historian::Error>>>;
 struct Rows {
     changed: Changed,
     after: Epoch,
-    windows: Windows,
+    old_rows: OldRows,
     /// Files that are to be read, once there are no more rows in memory.
     files: Option<(Arc<Archived>, Vec<ArchiveFile>)>,
     open: Option<Batches>,
@@ -119,30 +85,27 @@ impl Rows {
         loop {
             let read = self.open.as_mut().and_then(Iterator::next);
             if let Some(batch) = read.transpose().map_err(|error| error.to_string())? {
-                let counted = counted(&batch, archived, self.after);
+                let counted = counted(&batch, &**archived, self.after);
                 return counted.map(Some).map_err(|error| error.to_string());
             }
             let Some(file) = files.pop() else { return Ok(None) };
-            let opened = self.windows.rows(&file).map_err(|error| error.to_string())?;
+            let opened = self.old_rows.rows(&file).map_err(|error| error.to_string())?;
             self.open = Some(Box::new(opened));
         }
     }
 }
 
 /// The rows of a file that count and are of later epochs.
-fn counted(
+pub(super) fn counted(
     batch: &RecordBatch,
-    archived: &Archived,
+    archived: &dyn InFiles,
     after: Epoch,
 ) -> Result<RecordBatch, ArrowError> {
-    let [assets, types, metrics] = [0, 1, 2].map(|i| batch.column(i).as_string::<i32>());
-    let starts = batch.column(3).as_primitive::<TimestampMicrosecondType>();
     let epochs = batch.column(batch.num_columns() - 1).as_primitive::<UInt64Type>();
     let counts = |i: usize| {
         let epoch = Epoch(epochs.value(i));
-        let row = (starts.value(i), epoch);
-        epoch > after && archived.counts(assets.value(i), types.value(i), metrics.value(i), row)
+        Some(epoch > after && archived.has(batch, i, epoch))
     };
-    let counts: BooleanArray = (0..batch.num_rows()).map(|i| Some(counts(i))).collect();
+    let counts: BooleanArray = (0..batch.num_rows()).map(counts).collect();
     filter_record_batch(batch, &counts)
 }

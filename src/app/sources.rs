@@ -4,6 +4,7 @@ use super::checkpoint::Shared as Checkpoints;
 use super::memory;
 use super::pager::Paging;
 use super::past::Past;
+use super::retention::Retention;
 use crate::base::memory::{Budget, Component};
 use crate::checkpoint::Taken;
 use crate::dataflow::Engine;
@@ -14,7 +15,8 @@ use crate::model::{self, Frame};
 use crate::query::{
     self, Contents, SystemTables, ToldAgain, TypeShape, ViewRows, ViewSource, WideColumn,
 };
-use crate::views::{Archived, Filter, View, Views};
+use crate::serve::RetentionSum;
+use crate::views::{Filter, InFiles, View, Views};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -56,7 +58,7 @@ impl ViewSource for LiveViews {
         let taken = taken.map_err(|error| error.to_string())?;
         let removed = taken.removed.values().cloned().collect();
         let views = taken.views.into_iter().map(|rows| {
-            let archived = rows.archived.as_deref().and_then(archived).transpose()?;
+            let archived = rows.archived.as_deref().map(archived).transpose()?;
             Ok(ViewRows { batches: rows.batches, archived })
         });
         let views = views.collect::<Result<_, ArrowError>>().map_err(|error| error.to_string())?;
@@ -88,14 +90,10 @@ impl query::Database for Behind {
     }
 }
 
-/// What has left memory of a view; `None` when nothing has.
-fn archived(kept: &Archived) -> Option<Result<query::Archived, ArrowError>> {
-    let but = || {
-        let but = [kept.rows()?, kept.assets()?, kept.metrics()?];
-        Ok(but.into_iter().flatten().collect())
-    };
-    let files = kept.files.clone();
-    (!files.is_empty()).then(|| but().map(|but| query::Archived { files, but }))
+/// What has left memory of a view.
+fn archived(old: &dyn InFiles) -> Result<query::Archived, ArrowError> {
+    let files = old.files().to_vec();
+    Ok(query::Archived { files, time: old.time(), but: old.but()? })
 }
 
 /// Where the numbers of the system tables come from, before there is a committer.
@@ -115,11 +113,12 @@ pub struct Engines {
     // Dropped first: it sends frames.
     committer: Committer,
     checkpoints: Option<Arc<Checkpoints>>,
+    retention: Arc<Retention>,
     status: Status,
 }
 
 /// A system table: name, columns of text, columns of numbers.
-const TABLES: [(&str, &[&str], &[&str]); 8] = [
+const TABLES: [(&str, &[&str], &[&str]); 9] = [
     (
         "millstream_operators",
         &["operator"],
@@ -131,13 +130,23 @@ const TABLES: [(&str, &[&str], &[&str]); 8] = [
     ("millstream_sinks", &["name", "state", "last_error"], &["epoch", "lag_ms"]),
     ("millstream_memory", &["component"], &["bytes", "limit_bytes"]),
     ("millstream_archive", &["place", "url", "last_error"], &["files", "bytes", "points"]),
+    (
+        "millstream_retention",
+        &["table", "keep", "min_age", "before", "days_of", "held_by"],
+        &["days", "files", "bytes", "points"],
+    ),
     ("millstream_checkpoints", &["taken_at", "valid"], &["epoch", "bytes", "milliseconds"]),
 ];
 
 impl Status {
     /// The tables, now that there is a committer, and somebody who takes checkpoints or not.
-    pub fn with(self, committer: Committer, checkpoints: Option<Arc<Checkpoints>>) -> Engines {
-        Engines { committer, checkpoints, status: self }
+    pub fn with(
+        self,
+        committer: Committer,
+        checkpoints: Option<Arc<Checkpoints>>,
+        retention: Arc<Retention>,
+    ) -> Engines {
+        Engines { committer, checkpoints, retention, status: self }
     }
 }
 
@@ -204,6 +213,30 @@ impl Engines {
                 let (kept, discarded) = (checkpoints.kept(), checkpoints.discarded());
                 let kept = kept.iter().map(|taken| row(taken, true));
                 discarded.iter().map(|taken| row(taken, false)).chain(kept).collect()
+            }
+            "millstream_retention" => {
+                let outlook = self.retention.outlook();
+                let text = |known: Option<String>, none: &str| known.unwrap_or(none.to_owned());
+                let row = |of: &str, sum: RetentionSum, held_by: &str| {
+                    let texts = vec![
+                        "telemetry".to_owned(),
+                        text(outlook.keep.map(|keep| keep.to_string()), "for ever"),
+                        text(outlook.min_age.map(|age| age.to_string()), ""),
+                        text(outlook.before.map(|before| before.to_string()), ""),
+                        of.to_owned(),
+                        held_by.to_owned(),
+                    ];
+                    (texts, [sum.days, sum.files, sum.bytes, sum.points].map(number).to_vec())
+                };
+                let young = match outlook.young.days {
+                    0 => "",
+                    _ => "received too lately",
+                };
+                vec![
+                    row("removable", outlook.removable, &outlook.held_by),
+                    row("old", outlook.young, young),
+                    row("removed", outlook.removed, ""),
+                ]
             }
             "millstream_queues" => vec![
                 (

@@ -7,7 +7,7 @@ use crate::model::{Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The format of all parts together. A change of anything that is written raises it.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 /// What is known of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -72,12 +72,23 @@ pub struct Common {
     /// files
     #[arg(
         long,
+        global = true,
         env = "MILLSTREAM_WINDOWS_IN_MEMORY",
         value_name = "NUMBER",
         default_value_t = 60,
         value_parser = clap::value_parser!(u32).range(2..=1_000_000)
     )]
     pub windows_in_memory: u32,
+    /// How long events, threshold occurrences, errors and corrections stay in memory after they are
+    /// over: older ones are read from files, and the oldest where there are more than 100,000
+    #[arg(
+        long,
+        global = true,
+        env = "MILLSTREAM_EVENTS_IN_MEMORY",
+        value_name = "DURATION",
+        default_value = "30d"
+    )]
+    pub events_in_memory: Duration,
     /// How long after a checkpoint the next one is taken when anything is new, or `off`. A restart
     /// begins at the newest one.
     #[arg(
@@ -88,6 +99,20 @@ pub struct Common {
         default_value = "60s"
     )]
     pub checkpoint_every: Every,
+    /// How long telemetry is kept by its event time, as in `90d`; older days are removed [default: for
+    /// ever]. Everything that was made of it stays.
+    #[arg(long, global = true, value_name = "DURATION", env = "MILLSTREAM_RETAIN_TELEMETRY")]
+    pub retain_telemetry: Option<Duration>,
+    /// How long it is kept since it was received, at least: so that an old recording is there for
+    /// some time.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "MILLSTREAM_RETAIN_MIN_AGE",
+        default_value = "7d"
+    )]
+    pub retain_min_age: Duration,
     /// How much the files of exports may take together, as in `4GiB`.
     #[arg(
         long,
@@ -205,6 +230,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Recompute every view from the archived points and compare.
     Verify(VerifyArgs),
+    /// Remove telemetry that is older than it is to be kept, or say what would be.
+    Retention(RetentionArgs),
     /// Validate a folder of documents and the named queries, and run the tests inside documents.
     Check(CheckArgs),
     /// Print JSON Schemas of documents and of telemetry, for editors and other programs.
@@ -476,6 +503,20 @@ pub struct VerifyArgs {
     /// Recount from the log instead that every accepted point is in telemetry exactly once.
     #[arg(long, conflicts_with = "views")]
     pub conservation: bool,
+    /// Ask this server instead of the one on the data directory.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// Options of `retention`.
+#[derive(Clone, Debug, Args)]
+pub struct RetentionArgs {
+    /// Only say what would be removed, and what keeps it.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The database that the server writes to, as `serve` has it: then only the server removes.
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
     /// Ask this server instead of the one on the data directory.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,

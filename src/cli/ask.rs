@@ -166,7 +166,8 @@ pub fn server(url: Option<&str>, data: &Path) -> Option<String> {
     ureq::get(format!("{url}/health")).call().is_ok().then_some(url)
 }
 
-async fn offline(common: &Common, data: &Path) -> anyhow::Result<Runtime> {
+/// The engine on a data directory that no server runs on.
+pub async fn offline(common: &Common, data: &Path) -> anyhow::Result<Runtime> {
     if !data.join("log").is_dir() {
         bail!(
             "no server runs and {} holds no data: start one with `millstream`, or name a directory with --data",
@@ -225,7 +226,8 @@ fn ask_verify(url: &str, views: &[String]) -> anyhow::Result<bool> {
     Ok(report["equal"] == true)
 }
 
-fn post(url: &str, accept: &str, content: &str, body: String) -> anyhow::Result<Vec<u8>> {
+/// What a server answers to a request with a body.
+pub fn post(url: &str, accept: &str, content: &str, body: String) -> anyhow::Result<Vec<u8>> {
     let request = agent().post(url).header("accept", accept).header("content-type", content);
     read(request.send(body).with_context(|| format!("ask {url}"))?)
 }

@@ -12,6 +12,7 @@ mod replay;
 mod summary;
 mod export;
 mod ask;
+mod retention;
 mod query;
 mod schemas;
 mod check;

@@ -1,8 +1,8 @@
 //! Reads the command line and runs the command.
 
 use super::args::{Cli, Command, Common, Memory};
-use super::{ask, check, clients, demo, query, replay, schemas, serve};
-use crate::app::{self, ExportLimits};
+use super::{ask, check, clients, demo, query, replay, retention, schemas, serve};
+use crate::app::{self, ExportLimits, Keep};
 use crate::base::memory::{Available, Budget, Origin, available};
 use crate::historian::StoreSettings;
 use crate::views::InMemory;
@@ -91,6 +91,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Sql(args)) => ask::sql(&common, &args).await,
         Some(Command::Query(args)) => query::run(&common, &args).await,
         Some(Command::Verify(args)) => ask::verify(&common, &args).await,
+        Some(Command::Retention(args)) => retention::run(&common, &args).await,
         Some(Command::Check(args)) => check::run(&common, &args),
         Some(Command::Schemas(args)) => schemas::run(&args),
         Some(Command::PostgresUser(args)) => clients::user(&args),
@@ -148,7 +149,12 @@ impl Common {
                 .archive_store
                 .clone()
                 .map(|url| StoreSettings::new(url, Some(self.archive_store_after))),
-            in_memory: InMemory { windows: self.windows_in_memory as usize, ..InMemory::default() },
+            keep: Keep { telemetry: self.retain_telemetry, min_age: self.retain_min_age },
+            in_memory: InMemory {
+                windows: self.windows_in_memory as usize,
+                age: self.events_in_memory,
+                ..InMemory::default()
+            },
             ..app::Settings::new(data)
         }
     }

@@ -11,7 +11,7 @@ use super::memory::{ASSETS_AT_ONCE, Measured};
 use super::rows::{AssetRows, ByAsset, append, by_message};
 use crate::catalog::asset_type::AssetType;
 use crate::model::{
-    Change, Document, Edit, EditRow, Epoch, ErrorRow, Page, Rows, Timestamp, TypeId,
+    Change, Document, Edit, EditRow, Epoch, ErrorRow, Expiry, Page, Rows, Timestamp, TypeId,
 };
 use differential_dataflow::{AsCollection, VecCollection};
 use std::collections::BTreeMap;
@@ -55,6 +55,7 @@ struct Held {
     edits: Vec<Edit>,
     pages: Vec<Page>,
     tick: i64,
+    expiry: Option<Expiry>,
 }
 
 impl Held {
@@ -62,7 +63,8 @@ impl Held {
     fn new(capability: &InputCapability<u64>, epoch: u64) -> Self {
         let capabilities = [0, 1, 2].map(|output| capability.delayed(&epoch, output));
         let (news, rows, edits, pages) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { capabilities, news, rows, edits, pages, tick: i64::MIN }
+        let (tick, expiry) = (i64::MIN, None);
+        Self { capabilities, news, rows, edits, pages, tick, expiry }
     }
 }
 
@@ -73,8 +75,8 @@ pub type Asked<'scope> =
 /// Sends rows to the owners of their assets and applies them there.
 ///
 /// An epoch is applied when neither rows nor news of it can come any more: first the news, then
-/// all rows of a type at once, then the edits in their order, then pages, then the tick. After
-/// [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
+/// all rows of a type at once, then the edits in their order, then pages, then the tick, then what
+/// expires. After [`ROWS_PER_ACTIVATION`] rows the other operators get their turn.
 ///
 /// What the states take in memory is measured from time to time, some assets an activation.
 ///
@@ -135,6 +137,7 @@ pub fn render<'scope>(
                 let held = held.entry(epoch).or_insert_with(|| Held::new(&capability, epoch));
                 for tick in ticks.drain(..) {
                     held.tick = held.tick.max(tick.at);
+                    held.expiry = tick.expiry.or(held.expiry);
                     if tick.mark {
                         saver.mark(Epoch(epoch));
                     }
@@ -173,11 +176,13 @@ pub fn render<'scope>(
                 let (epoch, of_epoch) = first.remove_entry();
                 let rows: usize = of_epoch.rows.iter().map(Rows::len).sum();
                 budget = budget.saturating_sub(rows);
-                let Held { capabilities, news, rows, edits, pages, tick } = of_epoch;
+                let Held { capabilities, news, rows, edits, pages, tick, expiry } = of_epoch;
+                assessor.epoch = Epoch(epoch);
                 let mut changes = assessor.apply(news, rows);
                 assessor.edit(edits, &mut changes);
                 assessor.page(&pages, &mut changes);
                 assessor.tick(tick, &mut changes);
+                assessor.expire(expiry, &mut changes);
                 give(&capabilities, epoch, changes);
             }
             if assessor.is_saving() {
@@ -207,6 +212,8 @@ struct Assessor {
     types: BTreeMap<TypeId, Assets>,
     names: Names,
     clock: i64,
+    /// The epoch that is applied.
+    epoch: Epoch,
     saving: Option<Saving>,
     /// Whether anything has changed since the last measurement began.
     changed: bool,
@@ -249,6 +256,7 @@ impl Assessor {
             types,
             names: share.names,
             clock: i64::MIN,
+            epoch: Epoch(0),
             saving: None,
             changed: true,
             measuring: None,
@@ -381,6 +389,7 @@ impl Assessor {
             {
                 let rows = by_message(rows);
                 state.save_touched(&rows.assets);
+                state.epoch = self.epoch;
                 state.apply(rows, &self.names, &mut changes);
             }
         }
@@ -437,6 +446,18 @@ impl Assessor {
         }
         if self.index == 0 {
             changes.list.push(Change::Clock(Timestamp(tick)));
+        }
+    }
+
+    /// Lets old telemetry expire.
+    fn expire(&mut self, expiry: Option<Expiry>, changes: &mut Changes) {
+        let Some(expiry) = expiry else { return };
+        self.changed = true;
+        for state in self.types.values_mut().filter_map(|assets| assets.state.as_mut()) {
+            state.expire(expiry);
+        }
+        if self.index == 0 {
+            changes.list.push(Change::Expired(expiry));
         }
     }
 

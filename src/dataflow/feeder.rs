@@ -117,6 +117,7 @@ impl Feeder {
             slice.mark = mark;
             slice.edits.clone_from(&frame.edits);
             slice.pages.clone_from(&frame.pages);
+            slice.expiry = frame.expiry;
         });
         for (index, slice) in slices.into_iter().enumerate() {
             if self.queues[index].send(slice).is_err() {

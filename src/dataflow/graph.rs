@@ -9,7 +9,7 @@ use super::parcels::{self, Texts};
 use super::rows::DeviceBatch;
 use super::worker::Slice;
 use super::{assess, cluster, fleet, resolve};
-use crate::model::{Change, Document, Edit, Epoch, Page, Timestamp};
+use crate::model::{Change, Document, Edit, Epoch, Expiry, Page, Timestamp};
 use differential_dataflow::input::InputSession;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Tick {
     pub at: i64,
     /// Whether the state after this epoch is to be saved.
     pub mark: bool,
+    /// What expires at the end of the epoch.
+    pub expiry: Option<Expiry>,
 }
 
 /// Who is told of what every worker has to know.
@@ -64,7 +66,8 @@ impl Inputs {
         let epoch = slice.epoch.0;
         open.advance_to(epoch);
         if self.voice != Voice::Other && (slice.tick != Timestamp::MIN || slice.mark) {
-            open.ticks.send(Tick { at: slice.tick.0, mark: slice.mark });
+            let Slice { tick, mark, expiry, .. } = slice;
+            open.ticks.send(Tick { at: tick.0, mark, expiry });
         }
         if slice.mark && self.is_first {
             open.refused.send((epoch, Change::Marked(slice.tick)));

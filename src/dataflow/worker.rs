@@ -9,7 +9,7 @@ use super::graph::{self, Inputs};
 use super::memory::Measured;
 use super::shared::Shared;
 use super::stats::Stats;
-use crate::model::{Batch, DeadLetter, Document, Edit, Epoch, Output, Page, Timestamp};
+use crate::model::{Batch, DeadLetter, Document, Edit, Epoch, Expiry, Output, Page, Timestamp};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +36,8 @@ pub struct Slice {
     pub edits: Vec<Edit>,
     /// All pages, likewise.
     pub pages: Vec<Page>,
+    /// What expires, likewise.
+    pub expiry: Option<Expiry>,
     /// Whether the state after this epoch is to be saved.
     pub mark: bool,
 }
@@ -70,6 +72,7 @@ impl Slice {
             dead_letters: Vec::new(),
             edits: Vec::new(),
             pages: Vec::new(),
+            expiry: None,
             mark: false,
         }
     }

@@ -5,7 +5,7 @@ use super::durable::{self, Sum};
 use super::error::Error;
 use super::pins::Gone;
 use crate::base::fs::Fs;
-use crate::model::{ArchiveFile, Epoch, Place};
+use crate::model::{ArchiveFile, Epoch, Place, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -21,7 +21,8 @@ pub const BYTES: &str = "millstream_archive_bytes";
 const FORMAT_VERSION: u32 = 6;
 /// Archives of this version are read too. Before version 3 there were no files with older values, and
 /// lists of replaced points had only the latest entry of each key; before version 4 no files were
-/// merged; before version 5 there was no chronicle, and before version 6 all files were in the directory.
+/// merged; before version 5 there was no chronicle, and before version 6 all files were in the directory
+/// and nothing expired.
 const OLDEST_VERSION: u32 = 2;
 const NAME: &str = "manifest.json";
 /// The folder of the files, in the archive's directory.
@@ -54,6 +55,12 @@ pub(super) struct Manifest {
     /// What is on the store behind the archive.
     #[serde(default)]
     pub store: Option<OnStore>,
+    /// What has been removed because it was old.
+    #[serde(default)]
+    pub expired: Option<Expired>,
+    /// What was before this time was said to expire, or was about to be.
+    #[serde(default)]
+    pub announced: Option<Timestamp>,
 }
 
 /// The store behind the archive.
@@ -66,6 +73,28 @@ pub(super) struct OnStore {
     pub url: String,
     /// Files that may be there and have no name: they are being written, or are to go.
     pub unnamed: Vec<String>,
+}
+
+/// Days of telemetry that were removed, all of them together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expired {
+    /// All of them were before this event time.
+    pub before: Timestamp,
+    /// All of their points came up to this epoch.
+    pub received: Epoch,
+    /// From this epoch on nobody asks for them, and no replay begins before it.
+    pub settled: Epoch,
+    /// How many days.
+    pub days: u64,
+    /// How many files.
+    pub files: u64,
+    /// The bytes of those.
+    pub bytes: u64,
+    /// Their points; a key as often as it had another value.
+    pub points: u64,
+    /// What those who recompute views have to know of them.
+    pub(super) carried: Option<ListFile>,
 }
 
 /// A file beside the Parquet files: the list of replaced points, or a part of the chronicle.
@@ -130,7 +159,7 @@ impl Manifest {
         for file in manifest.all().filter(|file| file.place == Place::Local) {
             check(&**fs, &directory.join(&file.path), file.bytes)?;
         }
-        for file in &manifest.chronicle {
+        for file in manifest.chronicle.iter().chain(manifest.beside()) {
             check(&**fs, &directory.join(&file.path), file.bytes)?;
         }
         // The process may have died between the manifest's rename and the sync that makes it
@@ -187,6 +216,12 @@ impl Manifest {
         }
     }
 
+    /// The files beside the telemetry.
+    fn beside(&self) -> impl Iterator<Item = &ListFile> {
+        let carried = self.expired.iter().filter_map(|expired| expired.carried.as_ref());
+        self.replaced.iter().chain(carried)
+    }
+
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let sealed: Sealed = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         let text = sealed.manifest.get();
@@ -225,7 +260,7 @@ impl Manifest {
     fn remove_orphans(&self, fs: &dyn Fs, directory: &Path) -> Result<(), Error> {
         let mut named: HashSet<PathBuf> =
             self.all().map(|file| directory.join(&file.path)).collect();
-        let lists = self.replaced.iter().chain(&self.chronicle);
+        let lists = self.beside().chain(&self.chronicle);
         named.extend(lists.map(|file| directory.join(&file.path)));
         named.insert(directory.join(NAME));
         let mut found = files_below(fs, &directory.join(FOLDER))?;

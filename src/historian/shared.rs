@@ -119,6 +119,8 @@ impl Shared {
             notes,
             deleted,
             names: Arc::clone(&state.names),
+            expired: state.manifest.expired.clone(),
+            announced: state.manifest.announced,
             pin: state.pins.pin(),
         }
     }

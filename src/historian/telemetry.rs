@@ -2,14 +2,14 @@
 
 use super::chunk::{Chunk, Note};
 use super::error::Error;
-use super::manifest::may_hold;
+use super::manifest::{Expired, may_hold};
 use super::names::Names;
 use super::pins::Pin;
 use super::places::Places;
 use super::points::{Points, Selection};
 use super::replaced::{self, Replaced};
 use super::schema::schema;
-use crate::model::{ArchiveFile, Epoch};
+use crate::model::{ArchiveFile, Epoch, Timestamp};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use std::collections::BTreeSet;
@@ -35,6 +35,8 @@ pub struct Telemetry {
     pub(super) notes: Vec<Note>,
     pub(super) deleted: Vec<Note>,
     pub(super) names: Arc<Names>,
+    pub(super) expired: Option<Expired>,
+    pub(super) announced: Option<Timestamp>,
     pub(super) pin: Pin,
 }
 

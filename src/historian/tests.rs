@@ -1,3 +1,4 @@
+mod expire;
 mod faults;
 mod history;
 mod merged;

@@ -21,7 +21,7 @@ pub fn unpack(epoch: Epoch, tick: Timestamp, content: &[u8]) -> Result<Frame, St
 impl Content {
     /// The frame with this epoch and tick.
     pub(super) fn frame(self, epoch: Epoch, tick: Timestamp) -> Frame {
-        let Self { documents, dead_letters, batches, edits, pages } = self;
-        Frame { epoch, tick, documents, batches, dead_letters, edits, pages }
+        let Self { documents, dead_letters, batches, edits, pages, expiry } = self;
+        Frame { epoch, tick, documents, batches, dead_letters, edits, pages, expiry }
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! documents u32 | dead letters u32 | batches u32 | edits u32 (0 in frames of older programs)
 //! pages u32    only when the highest bit of the number of documents is set
+//! expiry       before i64 | received u64; only when the bit after that is set
 //! document     kind u8 | has body u8 | id u32 | version u32 | key | body
 //! dead letter  received at i64 | reason u8 | has device u8 | source | detail | device | raw
 //! edit         see `edits`
@@ -19,8 +20,8 @@ use super::edits;
 use super::error::Error;
 use super::format::ALIGNMENT;
 use crate::model::{
-    Batch, DeadLetter, Document, Edit, Epoch, Frame, Kind, Page, PageContent, PageRequest, Reason,
-    Timestamp, TypeId,
+    Batch, DeadLetter, Document, Edit, Epoch, Expiry, Frame, Kind, Page, PageContent, PageRequest,
+    Reason, Timestamp, TypeId,
 };
 use arrow::buffer::Buffer;
 use arrow::ipc::MetadataVersion;
@@ -36,10 +37,13 @@ pub(super) struct Content {
     pub batches: Vec<Batch>,
     pub edits: Vec<Edit>,
     pub pages: Vec<Page>,
+    pub expiry: Option<Expiry>,
 }
 
 /// Set in the number of documents of a frame that has pages.
 const HAS_PAGES: u32 = 1 << 31;
+/// Set there in a frame with which telemetry expires.
+const HAS_EXPIRY: u32 = 1 << 30;
 
 /// Appends the frame's payload to `out`, which holds a multiple of [`ALIGNMENT`] bytes and does
 /// so afterwards.
@@ -47,7 +51,7 @@ pub(super) fn encode(frame: &Frame, out: &mut Vec<u8>) -> Result<(), Error> {
     let counts =
         [frame.documents.len(), frame.dead_letters.len(), frame.batches.len(), frame.edits.len()];
     let pages = frame.pages.len();
-    if counts == [0; 4] && pages == 0 {
+    if counts == [0; 4] && pages == 0 && frame.expiry.is_none() {
         return Ok(());
     }
     let at = out.len();
@@ -57,6 +61,11 @@ pub(super) fn encode(frame: &Frame, out: &mut Vec<u8>) -> Result<(), Error> {
     if pages > 0 {
         out[at + 3] |= HAS_PAGES.to_le_bytes()[3];
         put_length(out, pages)?;
+    }
+    if let Some(Expiry { before, received }) = frame.expiry {
+        out[at + 3] |= HAS_EXPIRY.to_le_bytes()[3];
+        out.extend_from_slice(&before.0.to_le_bytes());
+        out.extend_from_slice(&received.0.to_le_bytes());
     }
     for document in &frame.documents {
         out.push(kind_code(document.kind));
@@ -154,7 +163,11 @@ pub(super) fn decode(payload: Buffer) -> Result<Content, String> {
     let [documents, dead_letters, batches, edits] =
         [input.u32()?, input.u32()?, input.u32()?, input.u32()?];
     let pages = if documents & HAS_PAGES == 0 { 0 } else { input.u32()? };
-    for _ in 0..documents & !HAS_PAGES {
+    if documents & HAS_EXPIRY != 0 {
+        let before = Timestamp(input.u64()?.cast_signed());
+        content.expiry = Some(Expiry { before, received: Epoch(input.u64()?) });
+    }
+    for _ in 0..documents & !(HAS_PAGES | HAS_EXPIRY) {
         let kind = kind(input.u8()?)?;
         let deletes = input.u8()? == 0;
         let (id, version) = (input.u32()?, input.u32()?);
@@ -257,7 +270,7 @@ fn kind(code: u8) -> Result<Kind, String> {
     found.ok_or_else(|| format!("kind of document {code} is not known"))
 }
 
-const REASONS: [Reason; 8] = [
+const REASONS: [Reason; 9] = [
     Reason::Syntax,
     Reason::Schema,
     Reason::Ts,
@@ -266,6 +279,7 @@ const REASONS: [Reason; 8] = [
     Reason::UnknownMetric,
     Reason::Value,
     Reason::Limit,
+    Reason::BeyondRetention,
 ];
 
 /// The code of a reason on disk: never changes, never reused.
@@ -279,6 +293,7 @@ fn reason_code(reason: Reason) -> u8 {
         Reason::UnknownMetric => 6,
         Reason::Value => 7,
         Reason::Limit => 8,
+        Reason::BeyondRetention => 9,
     }
 }
 

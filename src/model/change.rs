@@ -1,6 +1,7 @@
 //! What the dataflow says: changes of keyed tables and of small collections, one epoch at a time.
 
 use super::edit::EditRow;
+use super::expiry::Expiry;
 use super::frame::{DeadLetter, Document};
 use super::ids::TypeId;
 use super::page::PageRequest;
@@ -32,7 +33,7 @@ impl Window {
     pub const ALL: [Self; 4] = [Self::Minute, Self::FiveMinutes, Self::Hour, Self::Day];
 
     /// The length of the window.
-    pub fn size(self) -> Duration {
+    pub const fn size(self) -> Duration {
         Duration(match self {
             Self::Minute => 60_000_000,
             Self::FiveMinutes => 300_000_000,
@@ -184,7 +185,8 @@ pub struct Outcome {
     pub message: u32,
     /// Points that were there already, with the same value and quality.
     pub duplicates: u32,
-    /// Points that could not be applied any more: archived and counted, but in no view.
+    /// Points that could not be applied any more: archived and counted, but in no view; or dead
+    /// letters where their time has expired.
     pub too_late: u32,
     /// Points of metrics that no asset takes at this epoch: the device has no link, or the
     /// mapping has no such source.
@@ -235,6 +237,8 @@ pub enum Change {
     Published(Vec<Document>),
     /// The state after this epoch is to be saved; the tick of its frame.
     Marked(Timestamp),
+    /// Old telemetry has expired: no point of it is taken after this epoch.
+    Expired(Expiry),
     /// What was refused.
     DeadLetters(Vec<DeadLetter>),
     /// What became of messages whose points were not all new.

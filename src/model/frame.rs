@@ -2,6 +2,7 @@
 
 use super::batch::Batch;
 use super::edit::Edit;
+use super::expiry::Expiry;
 use super::page::Page;
 use super::time::{Epoch, Timestamp};
 
@@ -12,7 +13,8 @@ use std::sync::Arc;
 /// Everything that became durable together and becomes visible together.
 ///
 /// Order inside a frame: documents take effect before the batches; rows of one frame are ordered
-/// by their message ordinal; edits come after all rows, in their own order, and pages after edits.
+/// by their message ordinal; edits come after all rows, in their own order, pages after edits, and
+/// what expires at the end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// The logical time of all that is in here.
@@ -29,6 +31,8 @@ pub struct Frame {
     pub pages: Vec<Page>,
     /// What was refused, with its raw bytes.
     pub dead_letters: Vec<DeadLetter>,
+    /// Telemetry that is not kept any more.
+    pub expiry: Option<Expiry>,
 }
 
 /// The kinds of catalog documents. The text forms are the folder names under `dataflows/`.
@@ -97,6 +101,8 @@ pub enum Reason {
     Value,
     /// Larger or deeper than a limit allows.
     Limit,
+    /// The event time lies before what is kept of its asset.
+    BeyondRetention,
 }
 
 /// Something that was refused, kept with its bytes.
@@ -123,7 +129,7 @@ impl Frame {
     pub fn pass(epoch: Epoch) -> Self {
         let (documents, batches, dead_letters) = (Vec::new(), Vec::new(), Vec::new());
         let (tick, edits, pages) = (Timestamp::MIN, Vec::new(), Vec::new());
-        Self { epoch, tick, documents, batches, edits, pages, dead_letters }
+        Self { epoch, tick, documents, batches, edits, pages, dead_letters, expiry: None }
     }
 
     /// About how many bytes it takes in memory. Buffers that batches share count for each.
@@ -184,6 +190,7 @@ impl Reason {
             Self::UnknownMetric => "UNKNOWN_METRIC",
             Self::Value => "VALUE",
             Self::Limit => "LIMIT",
+            Self::BeyondRetention => "BEYOND_RETENTION",
         }
     }
 }

@@ -10,6 +10,7 @@ mod ids;
 mod batch;
 mod rows;
 mod edit;
+mod expiry;
 mod page;
 mod frame;
 mod change;
@@ -22,6 +23,7 @@ pub use change::{
     Table, Upserts, Window,
 };
 pub use edit::{Action, Corrected, Edit, EditRefusal, EditRow};
+pub use expiry::Expiry;
 pub use file::{ArchiveFile, Place};
 pub use frame::{DeadLetter, Document, Frame, Kind, NewDocument, Reason};
 pub use ids::{AssetId, DeviceId, TypeId};

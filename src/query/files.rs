@@ -62,9 +62,9 @@ impl Files {
         Self { files, schema: schema(), time: "event_time", pin: Some(telemetry.pin()) }
     }
 
-    /// Those of a roll-up view with these columns.
-    pub(super) fn of_windows(files: Vec<ArchiveFile>, schema: SchemaRef) -> Self {
-        Self { files, schema, time: "window_start", pin: None }
+    /// Those of a view with these columns, of which one is the rows' time.
+    pub(super) fn of_view(files: Vec<ArchiveFile>, schema: SchemaRef, time: &'static str) -> Self {
+        Self { files, schema, time, pin: None }
     }
 
     /// The files whose event times and epochs may satisfy all filters.

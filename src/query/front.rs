@@ -12,9 +12,9 @@ use super::session::{self, Environment};
 use super::source::{SystemTables, ViewSource};
 use super::statement::{self, Asked};
 use super::tables::Tables;
-use super::verify::{Report, verify};
+use super::verify::{Report, carry, verify};
 use crate::historian::Historian;
-use crate::model::{Document, Epoch, Timestamp};
+use crate::model::{Document, Epoch, Expiry, Timestamp};
 use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
@@ -249,6 +249,18 @@ impl Query {
             verify(&inner.tables, &inner.env, &inner.limits, &documents).await
         });
         task.await.map_err(|error| Error::failed(format!("verifying: {error}")))?
+    }
+
+    /// What has to be known of telemetry that expires when it is removed, so that views can be verified
+    /// afterwards. `documents` are those that [`Query::verify`] takes. Reads all telemetry that expires.
+    /// Blocks.
+    pub fn carry(&self, expiry: Expiry, documents: Vec<Document>) -> Result<Vec<u8>, Error> {
+        let inner = Arc::clone(&self.inner);
+        let task = self.runtime()?.spawn(async move {
+            carry(&inner.tables, &inner.env, &inner.limits, expiry, &documents).await
+        });
+        let carried = futures::executor::block_on(task);
+        carried.map_err(|error| Error::failed(format!("noting what expires: {error}")))?
     }
 
     /// Recounts from the log that every accepted point is in `telemetry` exactly once.

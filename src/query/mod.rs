@@ -18,7 +18,7 @@ mod past;
 mod wide;
 mod labelled;
 mod part;
-mod windows;
+mod old_rows;
 mod files;
 mod hot;
 mod pool;

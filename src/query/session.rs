@@ -5,6 +5,7 @@ use super::error::Error;
 use super::files::address;
 use super::functions;
 use super::limits::Limits;
+use super::old_rows;
 use super::past;
 use super::pool::{Pool, Taken, Total};
 use super::source::{Contents, ViewRows};
@@ -12,7 +13,6 @@ use super::statement::{AMPLIFIERS, Asked, CATALOG, SCHEMA};
 use super::tables::{Known, Named, Tables};
 use super::telemetry;
 use super::wide;
-use super::windows;
 use super::yielding::Yielding;
 use crate::historian::{self, Historian, Telemetry};
 use crate::model::{Epoch, Place};
@@ -220,9 +220,24 @@ pub(super) fn empty(env: &Environment, limits: &Limits) -> Result<SessionContext
 /// A view's rows in memory and in files as one table.
 pub(super) fn view(schema: SchemaRef, rows: ViewRows) -> Result<Arc<dyn TableProvider>, Error> {
     Ok(match rows.archived {
-        Some(archived) => Arc::new(windows::table(schema, rows.batches, archived)?),
+        Some(archived) => Arc::new(old_rows::table(schema, rows.batches, archived)?),
         None => Arc::new(memory(schema, rows.batches)?),
     })
+}
+
+/// All rows of a view, in memory or not.
+pub(super) async fn rows(
+    env: &Environment,
+    limits: &Limits,
+    schema: SchemaRef,
+    rows: ViewRows,
+) -> Result<Vec<RecordBatch>, Error> {
+    if rows.archived.is_none() {
+        return Ok(rows.batches);
+    }
+    let frame = empty(env, limits)?.read_table(view(schema, rows)?);
+    let failed = |error| Error::from_datafusion(&error);
+    frame.map_err(failed)?.collect().await.map_err(failed)
 }
 
 fn memory(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<MemTable, Error> {

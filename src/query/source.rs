@@ -42,6 +42,8 @@ impl From<Vec<RecordBatch>> for ViewRows {
 pub struct Archived {
     /// The files.
     pub files: Vec<ArchiveFile>,
+    /// The column of which each file says the first and the last value.
+    pub time: &'static str,
     /// What does not count: rows of files that are equal to a row of one of these batches in all its
     /// columns but `before_epoch`, where null stands for any value, and whose epoch is before that.
     pub but: Vec<RecordBatch>,

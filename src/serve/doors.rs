@@ -97,6 +97,12 @@ pub trait Doors: Send + Sync + 'static {
     /// Recounts from the log that every accepted point is in telemetry exactly once.
     async fn conservation(&self) -> Result<Conservation, DoorError>;
 
+    /// What retention would do now.
+    async fn retention(&self) -> Result<Retention, DoorError>;
+
+    /// Removes what is older than it is to be kept; returns when that is done, or cannot be now.
+    async fn retain(&self) -> Result<Retention, DoorError>;
+
     /// All metrics in Prometheus' text form.
     fn metrics_text(&self) -> String;
 
@@ -314,10 +320,42 @@ pub struct ViewReport {
     pub differences: Vec<String>,
 }
 
+/// How long telemetry is kept, and what is older.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Retention {
+    /// How long by event time, measured from the clock of the source; null for ever.
+    pub keep: Option<String>,
+    /// How long since it was received, at least.
+    pub min_age: String,
+    /// Days before this time are old; null when none are.
+    pub before: Option<String>,
+    /// Old days that may go.
+    pub removable: RetentionSum,
+    /// Old days that stay, because points of them were received lately.
+    pub young: RetentionSum,
+    /// Days that have gone, ever.
+    pub removed: RetentionSum,
+    /// Why days that may go are still there; empty when nothing keeps them.
+    pub held_by: String,
+}
+
+/// Some days of telemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RetentionSum {
+    /// How many.
+    pub days: u64,
+    /// Their files.
+    pub files: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Points in them; a key as often as it had another value.
+    pub points: u64,
+}
+
 /// Every accepted point by what became of it. Counts are points unless they say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Conservation {
-    /// Whether `received + copies = stored + replaced + duplicates + deleted + unmapped`, and
+    /// Whether `received + copies = stored + replaced + duplicates + deleted + expired + unmapped`, and
     /// nothing else is in telemetry.
     pub holds: bool,
     /// The epoch at which log and telemetry were compared.
@@ -334,6 +372,8 @@ pub struct Conservation {
     pub duplicates: u64,
     /// Deleted because somebody asked for it.
     pub deleted: u64,
+    /// Removed because they were old, or refused because they came after that.
+    pub expired: u64,
     /// Of metrics that no asset takes.
     pub unmapped: u64,
     /// Must be in telemetry and are not.

@@ -40,7 +40,8 @@ mod tests;
 pub use doors::{
     BodyRoom, Conservation, DocumentForm, DocumentProblem, DoorError, Doors, ErrorKind, Export,
     ExportFile, Health, HealthStatus, History, IngestAnswer, JsonForm, ListedParameter,
-    ListedQuery, NewExport, Owner, Rejected, Report, Rows, StoredDocument, ViewReport,
+    ListedQuery, NewExport, Owner, Rejected, Report, Retention, RetentionSum, Rows, StoredDocument,
+    ViewReport,
 };
 pub use edits::{CorrectedPoint, Correction, Deletion, EditAnswer};
 pub use hosts::Hosts;

@@ -119,6 +119,7 @@ fn routes() -> OpenApiRouter<State> {
     let slow = OpenApiRouter::new()
         .routes(routes!(system::verify))
         .routes(routes!(system::conservation))
+        .routes(routes!(system::retention, system::retain))
         .layer(within(VERIFY_WITHIN));
     OpenApiRouter::with_openapi(Api::openapi()).merge(quick).merge(slow)
 }

@@ -1,7 +1,7 @@
 //! `/health`, `/metrics`, `/api/v1/verify` and the page at `/`.
 
 use super::body::{parse_json, read_text};
-use super::doors::{Conservation, DoorError, Health, HealthStatus, Report};
+use super::doors::{Conservation, DoorError, Health, HealthStatus, Report, Retention};
 use super::limits::SQL_BYTES;
 use super::problem::Problem;
 use super::server::State;
@@ -96,6 +96,32 @@ pub(super) async fn conservation(
     extract::State(state): extract::State<State>,
 ) -> Result<Json<Conservation>, DoorError> {
     Ok(Json(state.doors.conservation().await?))
+}
+
+/// How long telemetry is kept, and what is older.
+#[utoipa::path(
+    get,
+    path = "/api/v1/retention",
+    tag = "system",
+    responses((status = 200, description = "What would be removed now", body = Retention))
+)]
+pub(super) async fn retention(
+    extract::State(state): extract::State<State>,
+) -> Result<Json<Retention>, DoorError> {
+    Ok(Json(state.doors.retention().await?))
+}
+
+/// Removes telemetry that is older than it is to be kept.
+#[utoipa::path(
+    post,
+    path = "/api/v1/retention",
+    tag = "system",
+    responses((status = 200, description = "Removed, or `held_by` says why not", body = Retention))
+)]
+pub(super) async fn retain(
+    extract::State(state): extract::State<State>,
+) -> Result<Json<Retention>, DoorError> {
+    Ok(Json(state.doors.retain().await?))
 }
 
 /// A page for people: health, raised thresholds and events, live.

@@ -46,7 +46,7 @@ impl Documents {
 
     /// Finds documents by their keys again, after they were read back.
     pub fn index(&mut self) {
-        let rows = self.rows.iter();
+        let rows = self.rows.entries().map(|(row, _)| row);
         self.current = rows.map(|row| (Arc::clone(&row.key), row.clone())).collect();
     }
 

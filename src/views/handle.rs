@@ -2,15 +2,15 @@
 
 use super::delta::delta_schema;
 use super::error::Error;
+use super::filed::InFiles;
 use super::filter::{Envelope, Filter};
 use super::image::{Image, Restored};
-use super::kept::Archived;
 use super::leaving::{InMemory, Leaving, Old};
 use super::limits::Limits;
 use super::queue::Queue;
 use super::read::Frozen;
 use super::registry::Registry;
-use super::returning::WindowFiles;
+use super::returning::{Back, OldFiles};
 use super::series::{APPLY_SECONDS, EPOCH};
 use super::state::{Removed, State};
 use super::subscription::Subscription;
@@ -38,7 +38,7 @@ struct Shared {
     limits: Limits,
     clock: Arc<dyn Clock>,
     /// Where rows of old windows are read back from.
-    files: OnceLock<Arc<dyn WindowFiles>>,
+    files: OnceLock<Arc<dyn OldFiles>>,
 }
 
 /// What a view is and how much it holds.
@@ -79,7 +79,7 @@ pub struct Rows {
     /// Those in memory; no batches for a view without rows.
     pub batches: Vec<RecordBatch>,
     /// What has left memory.
-    pub archived: Option<Arc<Archived>>,
+    pub archived: Option<Arc<dyn InFiles>>,
 }
 
 /// What the views hold, in bytes.
@@ -112,7 +112,7 @@ impl Views {
     }
 
     /// Where rows that have left memory are read back from. Before the first epoch is applied.
-    pub fn read_from(&self, files: Arc<dyn WindowFiles>) {
+    pub fn read_from(&self, files: Arc<dyn OldFiles>) {
         let _ = self.0.files.set(files);
     }
 
@@ -145,16 +145,16 @@ impl Views {
         let back = match shared.files.get() {
             Some(files) => {
                 let away = self.read().away(&changes);
-                away.into_iter().map(|away| away.read(&**files)).collect()
+                away.read(&**files)
             }
-            None => Vec::new(),
+            None => Back::default(),
         };
         let mut state = self.write();
         debug_assert!(epoch > state.epoch, "epoch {epoch} after epoch {}", state.epoch);
         // Held until the subscribers are told: nobody can subscribe in between.
         let mut registry = shared.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = registry.watched();
-        state.apply(epoch, changes, watched, back);
+        state.apply(epoch, changes, watched, &back);
         let state = RwLockWriteGuard::downgrade(state);
         let now = shared.clock.now_micros();
         registry.tell(&state, &shared.limits, now);
@@ -185,6 +185,11 @@ impl Views {
     /// The newest epoch that is visible.
     pub fn epoch(&self) -> Epoch {
         *self.0.epoch.borrow()
+    }
+
+    /// The source's clock, as far as it is visible; [`Timestamp::MIN`] before it has ticked.
+    pub fn clock(&self) -> Timestamp {
+        self.read().clock
     }
 
     /// Returns when the epoch, or a later one, is visible.
@@ -296,6 +301,7 @@ impl Views {
         let epoch = state.epoch;
         let queue = Arc::new(Queue::from(epoch));
         let frozen = Frozen::of(&state, view, &filter, usize::MAX);
+        let archived = state.in_files(view);
         self.0
             .registry
             .lock()
@@ -307,6 +313,7 @@ impl Views {
             schema: view.schema(),
             delta_schema: delta_schema(view, envelope),
             snapshot: frozen.rows(usize::MAX)?,
+            archived,
             queue,
         })
     }
@@ -317,12 +324,9 @@ impl Views {
         }
         let state = self.read();
         let (epoch, clock, removed) = (state.epoch, state.clock, Arc::clone(&state.removed));
-        let archived = |view: &View| match view {
-            View::Rollups(window) => state.kept.get(window).map(|kept| Arc::clone(&kept.archived)),
-            _ => None,
-        };
-        let frozen = |view: &View| (Frozen::of(&state, *view, filter, limit), archived(view));
-        let frozen: Vec<(Frozen, Option<Arc<Archived>>)> = views.iter().map(frozen).collect();
+        let frozen =
+            |view: &View| (Frozen::of(&state, *view, filter, limit), state.in_files(*view));
+        let frozen: Vec<(Frozen, Option<Arc<dyn InFiles>>)> = views.iter().map(frozen).collect();
         drop(state);
         let rows = frozen
             .into_iter()
@@ -337,6 +341,11 @@ impl Views {
         let state = self.read();
         let removed = state.removed.values().find(|(known, _)| **known == *key);
         removed.map_or(Epoch(0), |(_, epoch)| Epoch(epoch.0.saturating_sub(1)))
+    }
+
+    /// Whether an asset was removed after an epoch.
+    pub fn removed_after(&self, epoch: Epoch) -> bool {
+        self.read().removed.values().any(|(_, removed)| *removed > epoch)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {

@@ -4,8 +4,13 @@
 //! ever added to. A row that comes back into memory, because it changes, counts no more in the files
 //! before, and neither do those of removed assets and metrics.
 
-use crate::model::{ArchiveFile, Epoch, TypeId};
-use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
+use super::filed::InFiles;
+use super::view::View;
+use crate::model::{ArchiveFile, Epoch, TypeId, Window};
+use arrow::array::{
+    ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+};
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -179,7 +184,7 @@ impl Archived {
 
     /// Rows `asset, window_start, before_epoch`: what files from before the epoch say of them does
     /// not count. `None` when there are none.
-    pub fn rows(&self) -> Result<Option<RecordBatch>, ArrowError> {
+    fn rows(&self) -> Result<Option<RecordBatch>, ArrowError> {
         let starts = self.rows.keys().map(|(_, start)| *start);
         let starts = TimestampMicrosecondArray::from_iter_values(starts).with_timezone("UTC");
         let assets = self.rows.keys().map(|(asset, _)| asset.as_ref());
@@ -188,19 +193,40 @@ impl Archived {
     }
 
     /// Rows `asset, before_epoch` of removed assets.
-    pub fn assets(&self) -> Result<Option<RecordBatch>, ArrowError> {
+    fn assets(&self) -> Result<Option<RecordBatch>, ArrowError> {
         let assets = StringArray::from_iter_values(self.assets.keys());
         batch(vec![("asset", Arc::new(assets))], self.assets.values())
     }
 
     /// Rows `asset_type, metric, before_epoch` of metrics that began anew; `metric` is null where
     /// all of a type did.
-    pub fn metrics(&self) -> Result<Option<RecordBatch>, ArrowError> {
+    fn metrics(&self) -> Result<Option<RecordBatch>, ArrowError> {
         let types = self.metrics.keys().map(|(asset_type, _)| asset_type.as_ref());
         let types: ArrayRef = Arc::new(StringArray::from_iter_values(types));
         let names = self.metrics.keys().map(|(_, metric)| metric.as_deref());
         let names: ArrayRef = Arc::new(names.collect::<StringArray>());
         batch(vec![("asset_type", types), ("metric", names)], self.metrics.values())
+    }
+}
+
+impl InFiles for Archived {
+    fn files(&self) -> &[ArchiveFile] {
+        &self.files
+    }
+
+    fn time(&self) -> &'static str {
+        View::Rollups(Window::Minute).time()
+    }
+
+    fn but(&self) -> Result<Vec<RecordBatch>, ArrowError> {
+        let but = [self.rows()?, self.assets()?, self.metrics()?];
+        Ok(but.into_iter().flatten().collect())
+    }
+
+    fn has(&self, batch: &RecordBatch, i: usize, epoch: Epoch) -> bool {
+        let [asset, asset_type, metric] = [0, 1, 2].map(|at| batch.column(at).as_string::<i32>());
+        let start = batch.column(3).as_primitive::<TimestampMicrosecondType>().value(i);
+        self.counts(asset.value(i), asset_type.value(i), metric.value(i), (start, epoch))
     }
 }
 

@@ -1,251 +1,182 @@
-//! Old windows on their way out of memory into a file.
+//! Old rows on their way out of memory into files.
 //!
-//! Rows leave in three steps, so that nobody waits for a file: a table is frozen under the lock, then
-//! looked through and its old rows written without it, then those removed under the lock that are
-//! still as they were written.
+//! Rows leave in three steps, so that nobody waits for a file: what is old is frozen or copied under
+//! the lock, then looked through and written without it, then that removed under the lock which is
+//! still as it was written.
 
-use super::cell::Batches;
-use super::names::{Names, TypeNames};
+use super::old_rows::OldRows;
+use super::old_windows::{LeavingWindows, OldWindows};
+use super::returning::OldFiles;
 use super::state::State;
-use super::unpivot::WideRow;
 use super::view::View;
-use super::wide::{Chunk, Key};
-use crate::model::{ArchiveFile, Epoch, Table, TypeId, Window};
+use crate::model::{ArchiveFile, Duration, EditRow, Epoch, ErrorRow, EventRow, Occurrence, Window};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use hashbrown::HashMap;
-use std::sync::Arc;
 
-/// A table is looked through for old windows at the latest when it has so many rows more than there
-/// were after the last time, whatever the clock says.
-const MORE_ROWS: usize = 256 * 1024;
+/// Rows that leave at a time: the views stand still while so many are removed.
+pub(super) const ROWS_AT_ONCE: usize = 32 * 1024;
 
-/// Rows that leave at a time, all old ones of some assets: the views stand still while so many are
-/// removed.
-const ROWS_AT_ONCE: usize = 32 * 1024;
-
-/// How much of the roll-ups stays in memory.
+/// How much of the views of which old rows leave stays in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InMemory {
     /// Windows of each size that stay, counted back from the source's clock.
     pub windows: usize,
-    /// Rows of assets and windows that a table has at least before any leave: a file of a few rows
-    /// costs readers more than it saves.
+    /// How long before the source's clock rows of small views are over at most.
+    pub age: Duration,
+    /// Rows that a small view has in memory at most; the oldest leave first.
+    pub most: usize,
+    /// Rows that a view has at least before any leave: a file of a few rows costs readers more than
+    /// it saves.
     pub rows: usize,
 }
 
+impl InMemory {
+    /// How long before the source's clock rows of small views are over at most: 30 days.
+    pub const AGE: Duration = Duration(30 * Window::Day.size().0);
+}
+
 impl Default for InMemory {
-    /// An hour of minutes, 60 days of days, and 16,384 rows.
+    /// Windows of an hour of minutes or 60 days of days, other rows of 30 days, 100,000 of them at
+    /// most, and 16,384 rows at least.
     fn default() -> Self {
-        Self { windows: 60, rows: 16 * 1024 }
+        Self { windows: 60, age: Self::AGE, most: 100_000, rows: 16 * 1024 }
     }
 }
 
-/// A roll-up of one asset type as it is at one epoch, from which old rows are to leave memory.
-pub struct Old {
-    window: Window,
-    asset_type: TypeId,
-    names: Arc<Names>,
-    type_names: Arc<TypeNames>,
-    stride: usize,
-    chunks: Vec<Arc<Chunk>>,
-    epoch: Epoch,
-    /// Rows of windows that begin before it are old.
-    before: i64,
-    /// When to look again, when no old rows are left.
-    next: Due,
-}
+/// What is at one epoch, from which old rows are to leave memory.
+pub struct Old(Table<OldWindows>);
 
 /// Rows that leave, as they are at one epoch.
-pub struct Leaving {
-    table: Old,
-    /// Chunk and row of those that leave.
-    places: Vec<(usize, usize)>,
-    /// Whether they are all that are old.
-    all: bool,
+pub struct Leaving(Table<LeavingWindows>);
+
+enum Table<W> {
+    Windows(W),
+    Events(OldRows<EventRow>),
+    Occurrences(OldRows<Occurrence>),
+    Errors(OldRows<ErrorRow>),
+    Corrections(OldRows<EditRow>),
 }
 
-/// When a table is looked through next.
+/// When something is looked through next.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Due {
-    clock: i64,
-    rows: usize,
+    pub clock: i64,
+    pub rows: usize,
 }
 
 impl Old {
-    /// Looks for rows that are to leave now. Takes as long as looking at all keys.
-    pub fn leaving(self) -> Leaving {
-        let (places, all) = old(&self.chunks, self.stride, self.before);
-        Leaving { table: self, places, all }
+    /// Looks for rows that are to leave now. Takes as long as looking at all keys, and reads files
+    /// where rows are old that came late. The error says which file could not be read.
+    pub fn leaving(self, files: &dyn OldFiles) -> Result<Leaving, String> {
+        Ok(Leaving(match self.0 {
+            Table::Windows(windows) => Table::Windows(windows.leaving()),
+            Table::Events(rows) => Table::Events(rows.leaving(files)?),
+            Table::Occurrences(rows) => Table::Occurrences(rows.leaving(files)?),
+            Table::Errors(rows) => Table::Errors(rows.leaving(files)?),
+            Table::Corrections(rows) => Table::Corrections(rows.leaving(files)?),
+        }))
     }
 }
 
 impl Leaving {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        match &self.0 {
+            Table::Windows(windows) => windows.is_empty(),
+            Table::Events(rows) => rows.rows().is_empty(),
+            Table::Occurrences(rows) => rows.rows().is_empty(),
+            Table::Errors(rows) => rows.rows().is_empty(),
+            Table::Corrections(rows) => rows.rows().is_empty(),
+        }
     }
 
-    /// The name of the view.
-    pub fn view(&self) -> &'static str {
-        View::Rollups(self.table.window).name()
+    /// The view.
+    pub fn view(&self) -> View {
+        match &self.0 {
+            Table::Windows(windows) => windows.view(),
+            Table::Events(_) => View::Events,
+            Table::Occurrences(_) => View::ThresholdOccurrences,
+            Table::Errors(_) => View::Errors,
+            Table::Corrections(_) => View::Corrections,
+        }
     }
 
     /// The epoch at which the rows are as they leave.
     pub fn epoch(&self) -> Epoch {
-        self.table.epoch
+        match &self.0 {
+            Table::Windows(windows) => windows.epoch(),
+            Table::Events(rows) => rows.epoch(),
+            Table::Occurrences(rows) => rows.epoch(),
+            Table::Errors(rows) => rows.epoch(),
+            Table::Corrections(rows) => rows.epoch(),
+        }
     }
 
     /// A name for the file: no other file of the view has it.
     pub fn name(&self) -> String {
-        format!("{}-{}", self.table.epoch, self.table.asset_type.0)
+        match &self.0 {
+            Table::Windows(windows) => windows.name(),
+            _ => self.epoch().to_string(),
+        }
     }
 
     /// The columns of the rows: those of the view.
     pub fn schema(&self) -> SchemaRef {
-        View::Rollups(self.table.window).schema()
+        self.view().schema()
     }
 
-    /// Gives the rows by asset, metric and start of the window, ascending, in batches of at most
-    /// 65,536 rows, until `take` fails.
+    /// Gives the rows in the view's [`View::order`], in batches of at most 65,536 rows, until `take`
+    /// fails.
     pub fn batches<E: From<ArrowError>>(
         &self,
-        mut take: impl FnMut(RecordBatch) -> Result<(), E>,
+        take: impl FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<(), E> {
-        let named = self.rows().map(|(key, words)| (self.table.names.asset(key.0), key.1, words));
-        let mut rows: Vec<(&str, i64, &[u64])> = named.collect();
-        rows.sort_unstable_by_key(|(asset, window, _)| (*asset, *window));
-        let table = Table::Rollups(self.table.window);
-        let (mut batches, mut cells) = (Batches::new(self.schema(), usize::MAX), Vec::new());
-        for rows in rows.chunk_by(|(left, ..), (right, ..)| left == right) {
-            for part in self.table.type_names.by_name() {
-                for (asset, window, words) in rows {
-                    let names = &*self.table.type_names;
-                    let row = WideRow { table, names, asset, window: *window, words };
-                    if row.fill(part, &mut cells) {
-                        batches.push(&cells)?;
-                    }
-                }
-            }
-            batches.full().into_iter().try_for_each(&mut take)?;
-        }
-        batches.finish()?.into_iter().try_for_each(take)
-    }
-
-    fn rows(&self) -> impl Iterator<Item = (Key, &[u64])> {
-        let stride = self.table.stride;
-        self.places.iter().map(move |(chunk, row)| {
-            let chunk = &self.table.chunks[*chunk];
-            (chunk.keys[*row], &chunk.words[row * stride..(row + 1) * stride])
-        })
+        let batches = match &self.0 {
+            Table::Windows(windows) => return windows.batches(take),
+            Table::Events(rows) => rows.batches()?,
+            Table::Occurrences(rows) => rows.batches()?,
+            Table::Errors(rows) => rows.batches()?,
+            Table::Corrections(rows) => rows.batches()?,
+        };
+        batches.into_iter().try_for_each(take)
     }
 }
 
 impl State {
-    /// A table from which rows are to leave, when it is time to look through one.
+    /// What is to be looked through for old rows, when it is time.
     pub fn old(&self, stay: InMemory) -> Option<Old> {
-        let clock = self.clock.0;
-        self.wide.iter().find_map(|((table, asset_type), wide)| {
-            let Table::Rollups(window) = *table else { return None };
-            let due = self.due.get(&(*table, *asset_type)).copied().unwrap_or_default();
-            let is_due = clock >= due.clock || wide.len() >= due.rows;
-            if wide.len() < stay.rows || !is_due || wide.stride() == 0 {
-                return None;
-            }
-            let size = window.size().0;
-            let reach =
-                |count: usize| size.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX));
-            Some(Old {
-                window,
-                asset_type: *asset_type,
-                names: Arc::clone(&self.names),
-                type_names: Arc::clone(self.names.asset_type(*asset_type)?),
-                stride: wide.stride(),
-                chunks: wide.chunks().to_vec(),
-                epoch: self.epoch,
-                before: clock.saturating_sub(reach(stay.windows)),
-                next: Due {
-                    clock: clock.saturating_add(reach((stay.windows / 2).max(1))),
-                    rows: wide.len() + MORE_ROWS,
-                },
-            })
-        })
+        let now = (self.clock.0, self.epoch);
+        let windows = self.old_windows(stay).map(Table::Windows);
+        let old = windows
+            .or_else(|| self.events.old(now, stay).map(Table::Events))
+            .or_else(|| self.occurrences.old(now, stay).map(Table::Occurrences))
+            .or_else(|| self.errors.old(now, stay).map(Table::Errors))
+            .or_else(|| self.corrections.old(now, stay).map(Table::Corrections));
+        old.map(Old)
     }
 
     /// Removes the rows that were written, where they are still the same. False when the file must
     /// not count: the table reads differently by now.
     pub fn leave(&mut self, leaving: &Leaving, file: ArchiveFile) -> bool {
-        let Leaving { table: Old { window, asset_type, .. }, .. } = *leaving;
-        self.looked_through(leaving);
-        let names = self.names.asset_type(asset_type);
-        let Some(wide) = self.wide.get_mut(&(Table::Rollups(window), asset_type)) else {
-            return false;
-        };
-        if names.is_none_or(|names| !Arc::ptr_eq(names, &leaving.table.type_names)) {
-            return false;
-        }
-        let kept = self.kept.entry(window).or_default();
-        let size = window.size().0;
-        let mut gone = Vec::new();
-        for (key, words) in leaving.rows() {
-            if wide.get(key) == Some(words) {
-                gone.push(key);
-                kept.add(asset_type, key.0, key.1, size);
-            } else {
-                kept.replace(&leaving.table.names.key(key.0), key.1, leaving.epoch().next());
-            }
-        }
-        wide.leave(gone);
-        kept.name(file);
-        if let Some(due) = self.due.get_mut(&(Table::Rollups(window), asset_type)) {
-            due.rows = due.rows.min(wide.len() + MORE_ROWS);
+        match &leaving.0 {
+            Table::Windows(windows) => return self.leave_windows(windows, file),
+            Table::Events(rows) => self.events.leave(rows, file, self.epoch),
+            Table::Occurrences(rows) => self.occurrences.leave(rows, file, self.epoch),
+            Table::Errors(rows) => self.errors.leave(rows, file, self.epoch),
+            Table::Corrections(rows) => self.corrections.leave(rows, file, self.epoch),
         }
         true
     }
 
-    /// Says when the table is looked through again, once no old rows are left.
+    /// Says when to look again, once no old rows are left.
     pub fn looked_through(&mut self, leaving: &Leaving) {
-        let Old { window, asset_type, next, .. } = leaving.table;
-        if leaving.all {
-            self.due.insert((Table::Rollups(window), asset_type), next);
+        match &leaving.0 {
+            Table::Windows(windows) => self.looked_through_windows(windows),
+            Table::Events(rows) => self.events.looked_through(rows),
+            Table::Occurrences(rows) => self.occurrences.looked_through(rows),
+            Table::Errors(rows) => self.errors.looked_through(rows),
+            Table::Corrections(rows) => self.corrections.looked_through(rows),
         }
     }
-}
-
-/// Chunk and row of windows that begin before a time: all of some assets, or of all assets, which is
-/// said too.
-fn old(chunks: &[Arc<Chunk>], stride: usize, before: i64) -> (Vec<(usize, usize)>, bool) {
-    let mut of_asset: HashMap<u32, usize> = HashMap::new();
-    for (asset, start) in chunks.iter().flat_map(|chunk| &chunk.keys) {
-        if *start < before {
-            *of_asset.entry(*asset).or_default() += 1;
-        }
-    }
-    let mut assets: Vec<(u32, usize)> = of_asset.into_iter().collect();
-    assets.sort_unstable();
-    let mut rows = 0;
-    let fit = assets.iter().take_while(|(_, count)| {
-        let fits = rows < ROWS_AT_ONCE;
-        rows += count;
-        fits
-    });
-    let end = fit.last().map_or(0, |(asset, _)| asset.saturating_add(1));
-    let all = assets.last().is_none_or(|(asset, _)| *asset < end);
-    let mut places = Vec::new();
-    for (at, chunk) in chunks.iter().enumerate() {
-        let rows = chunk.keys.iter().zip(chunk.words.chunks_exact(stride)).enumerate();
-        // A file has no place for a row of which every point was deleted.
-        let leaves = |(_, ((asset, start), words)): &(usize, (&Key, &[u64]))| {
-            *start < before
-                && *asset < end
-                && words[1..].chunks_exact(6).any(|metric| metric[0] != 0)
-        };
-        places.extend(rows.filter(leaves).map(|(row, _)| (at, row)));
-    }
-    // Years of one asset are taken part by part.
-    let most = 2 * ROWS_AT_ONCE;
-    let all = all && places.len() <= most;
-    places.truncate(most);
-    (places, all)
 }

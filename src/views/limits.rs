@@ -7,8 +7,6 @@ pub struct Limits {
     pub dead_letters: usize,
     /// Bytes of dead letters that the view holds; the oldest leave first.
     pub dead_letter_bytes: usize,
-    /// Rows of edits that the view holds; the oldest leave first.
-    pub corrections: usize,
     /// Epochs for which outcomes of messages can be asked.
     pub outcome_epochs: usize,
     /// Outcomes that are kept of all epochs but the newest; the oldest epochs leave first.
@@ -34,8 +32,6 @@ impl Limits {
     pub const DEAD_LETTERS: usize = 100_000;
     /// The bytes of dead letters that are kept.
     pub const DEAD_LETTER_BYTES: usize = 256 << 20;
-    /// The newest rows of edits that are kept.
-    pub const CORRECTIONS: usize = 100_000;
     /// The epochs whose outcomes are kept.
     pub const OUTCOME_EPOCHS: usize = 4096;
     /// The outcomes that are kept of all epochs but the newest.
@@ -51,7 +47,6 @@ impl Default for Limits {
         Self {
             dead_letters: Self::DEAD_LETTERS,
             dead_letter_bytes: Self::DEAD_LETTER_BYTES,
-            corrections: Self::CORRECTIONS,
             outcome_epochs: Self::OUTCOME_EPOCHS,
             outcomes: Self::OUTCOMES,
             queue_messages: Self::QUEUE_MESSAGES,

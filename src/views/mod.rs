@@ -3,7 +3,7 @@
 //! Everything of one epoch becomes visible at once, in every view and on every subscription. This
 //! room keeps contents and hands them out as Arrow batches; it computes nothing, knows no wire
 //! format, and forgets nothing that the dataflow did not retract, with the one exception of dead
-//! letters, of which the newest are kept.
+//! letters, of which the newest are kept. What is old leaves memory for files.
 
 mod handle;
 mod view;
@@ -12,13 +12,19 @@ mod limits;
 mod subscription;
 mod error;
 mod state;
+mod learning;
 mod names;
 mod wide;
 mod kept;
 mod leaving;
+mod old_windows;
+mod old_rows;
 mod returning;
+mod back_windows;
 mod unpivot;
 mod small;
+mod aging;
+mod filed;
 mod documents;
 mod dead_letters;
 mod read;
@@ -35,13 +41,14 @@ mod tests;
 
 pub use changed::{Changed, Ended, EndedRows};
 pub use error::Error;
+pub use filed::InFiles;
 pub use filter::{Envelope, Filter};
 pub use handle::{Held, Rows, Snapshot, ViewInfo, Views};
 pub use image::{Image, Restored};
 pub use kept::Archived;
 pub use leaving::{InMemory, Leaving, Old};
 pub use limits::{Limits, SlowConsumer};
-pub use returning::WindowFiles;
+pub use returning::{OldFiles, Wanted};
 pub use series::{
     APPLY_SECONDS, DEAD_LETTERS_DROPPED, EPOCH, ROWS_REFUSED, ROWS_UPSERTED, SUBSCRIBERS,
     SUBSCRIBERS_CLOSED,

@@ -1,162 +1,96 @@
-//! Old windows on their way back from files into memory, because they change.
+//! Old rows on their way back from files into memory, because they change.
 
-use super::kept::{Archived, Row};
+use super::aging::{Aging, AwayRows, BackRows};
+use super::back_windows::{AwayWindows, BackWindows};
 use super::state::State;
-use super::unpivot::part_named;
-use super::wide::Key;
-use crate::model::{ArchiveFile, Change, Epoch, Table, TypeId, Window};
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use crate::model::{ArchiveFile, Change, ErrorRow, EventRow, Occurrence};
+use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Who reads files of windows back.
-pub trait WindowFiles: Send + Sync {
-    /// The rows of these files that are of the assets, by key, and of windows that begin at those
-    /// times; others may be among them. Batches have the columns of the view, each with its file's
-    /// place in the list. The error says which file could not be read. Blocks.
+/// Rows by their asset and their time.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The column of the times.
+    pub time: &'static str,
+    /// The keys of the assets, each with times in microseconds since 1970.
+    pub of: BTreeMap<Arc<str>, BTreeSet<i64>>,
+}
+
+/// Who reads files of old rows back.
+pub trait OldFiles: Send + Sync {
+    /// The rows of these files that are wanted; others may be among them. Batches have the columns
+    /// of the view, each with its file's place in the list. The error says which file could not be
+    /// read. Blocks.
     fn read(
         &self,
         files: &[ArchiveFile],
-        wanted: &BTreeMap<Arc<str>, BTreeSet<i64>>,
+        wanted: &Wanted,
     ) -> Result<Vec<(usize, RecordBatch)>, String>;
 }
 
-/// Rows of one table that are in files only and about to change.
+/// Rows that are in files only and about to change.
 pub(super) struct Away {
-    window: Window,
-    asset_type: TypeId,
-    keys: BTreeSet<Key>,
-    /// The same by the assets' keys.
-    wanted: BTreeMap<Arc<str>, BTreeSet<i64>>,
-    archived: Arc<Archived>,
+    windows: Vec<AwayWindows>,
+    events: Option<AwayRows<EventRow>>,
+    occurrences: Option<AwayRows<Occurrence>>,
+    errors: Option<AwayRows<ErrorRow>>,
 }
 
 /// What files say of such rows.
+#[derive(Default)]
 pub(super) struct Back {
-    away: Away,
-    /// Batches with the columns of the view, each with its file's epoch.
-    batches: Vec<(Epoch, RecordBatch)>,
+    windows: Vec<BackWindows>,
+    events: Option<BackRows<EventRow>>,
+    occurrences: Option<BackRows<Occurrence>>,
+    errors: Option<BackRows<ErrorRow>>,
 }
 
 impl Away {
     /// Reads the files.
-    pub fn read(self, files: &dyn WindowFiles) -> Back {
-        let named = &self.archived.files;
-        let read = files.read(named, &self.wanted).inspect_err(|error| {
-            tracing::error!(error, "rows of old windows not read: they begin anew");
-        });
-        let epoch = |file: usize| Epoch(named[file].min_epoch);
-        let batches = read.unwrap_or_default().into_iter();
-        let batches = batches.map(|(file, batch)| (epoch(file), batch)).collect();
-        Back { away: self, batches }
+    pub fn read(self, files: &dyn OldFiles) -> Back {
+        fn rows<R: Aging>(away: Option<AwayRows<R>>, files: &dyn OldFiles) -> Option<BackRows<R>> {
+            away.map(|away| away.read(files))
+        }
+        Back {
+            windows: self.windows.into_iter().map(|away| away.read(files)).collect(),
+            events: rows(self.events, files),
+            occurrences: rows(self.occurrences, files),
+            errors: rows(self.errors, files),
+        }
     }
 }
 
 impl State {
     /// The rows that are in files and that changes are about.
-    pub(super) fn away(&self, changes: &[Change]) -> Vec<Away> {
-        let mut tables: BTreeMap<(Window, TypeId), BTreeSet<Key>> = BTreeMap::new();
-        for change in changes {
-            let Change::Upserts(upserts) = change else { continue };
-            let Table::Rollups(window) = upserts.table else { continue };
-            let keys = upserts.assets.iter().copied().zip(upserts.windows.iter().copied());
-            let mut keys =
-                keys.filter(|key| self.is_away(window, upserts.asset_type, *key)).peekable();
-            if keys.peek().is_some() {
-                tables.entry((window, upserts.asset_type)).or_default().extend(keys);
-            }
-        }
-        let away = tables.into_iter().filter_map(|((window, asset_type), keys)| {
-            let archived = Arc::clone(&self.kept.get(&window)?.archived);
-            let mut wanted: BTreeMap<Arc<str>, BTreeSet<i64>> = BTreeMap::new();
-            for (asset, start) in &keys {
-                wanted.entry(self.names.key(*asset)).or_default().insert(*start);
-            }
-            Some(Away { window, asset_type, keys, wanted, archived })
+    pub(super) fn away(&self, changes: &[Change]) -> Away {
+        let events = changes.iter().filter_map(|change| match change {
+            Change::Events(rows) => Some(rows),
+            _ => None,
         });
-        away.collect()
-    }
-
-    fn is_away(&self, window: Window, asset_type: TypeId, (asset, start): Key) -> bool {
-        let is_kept = self.kept.get(&window).is_some_and(|kept| kept.has(asset_type, asset, start));
-        let wide = self.wide.get(&(Table::Rollups(window), asset_type));
-        is_kept && wide.is_some_and(|wide| wide.get((asset, start)).is_none())
+        let occurrences = changes.iter().filter_map(|change| match change {
+            Change::Occurrences(rows) => Some(rows),
+            _ => None,
+        });
+        let errors = changes.iter().filter_map(|change| match change {
+            Change::Errors(rows) => Some(rows),
+            _ => None,
+        });
+        Away {
+            windows: self.away_windows(changes),
+            events: self.events.away(events.flatten()),
+            occurrences: self.occurrences.away(occurrences.flatten()),
+            errors: self.errors.away(errors.flatten()),
+        }
     }
 
     /// Puts rows into memory again, as far as they still count after the documents, removals and
     /// resets of the epoch.
     pub(super) fn bring_back(&mut self, back: &Back) {
-        let Away { window, asset_type, ref keys, ref wanted, ref archived } = back.away;
-        let table = Table::Rollups(window);
-        let still = |key: &&Key| self.is_away(window, asset_type, **key);
-        let keys: Vec<Key> = keys.iter().filter(still).copied().collect();
-        let Some(names) = self.names.asset_type(asset_type).map(Arc::clone) else { return };
-        let (Some(kept), Some(wide)) =
-            (self.kept.get_mut(&window), self.wide.get_mut(&(table, asset_type)))
-        else {
-            return;
-        };
-        let mut rows: BTreeMap<(&str, i64), Vec<u64>> = BTreeMap::new();
-        for (epoch, batch) in &back.batches {
-            let of_batch = Columns::of(batch);
-            for i in 0..batch.num_rows() {
-                let (asset, start) = (of_batch.asset(i), of_batch.start(i));
-                let is_wanted = wanted.get(asset).is_some_and(|starts| starts.contains(&start));
-                let metric = of_batch.metric(i);
-                let part = part_named(table, &names, metric);
-                let (Some(part), true) = (part, is_wanted) else { continue };
-                if archived.counts(asset, &names.key, metric, (start, *epoch)) {
-                    let row = rows.entry((asset, start));
-                    let row = row.or_insert_with(|| vec![0; names.stride(table)]);
-                    of_batch.fill(i, part, row);
-                }
-            }
-        }
-        let (size, epoch) = (window.size().0, self.epoch);
-        for key in keys {
-            let name = self.names.key(key.0);
-            kept.take((asset_type, key.0), &name, Row { window: key.1, size, epoch });
-            if let Some(words) = rows.get(&(&*name, key.1)) {
-                wide.bring_back(key, words);
-            }
-        }
-    }
-}
-
-/// The columns of a batch of a roll-up view, by which words are made again.
-struct Columns<'a>(&'a RecordBatch);
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Self {
-        Self(batch)
-    }
-
-    fn asset(&self, i: usize) -> &'a str {
-        self.0.column(0).as_string::<i32>().value(i)
-    }
-
-    fn metric(&self, i: usize) -> &'a str {
-        self.0.column(2).as_string::<i32>().value(i)
-    }
-
-    fn start(&self, i: usize) -> i64 {
-        self.0.column(3).as_primitive::<TimestampMicrosecondType>().value(i)
-    }
-
-    /// `count, sum, min, max, first, last` of a metric, and the row's status and revision.
-    fn fill(&self, i: usize, part: usize, words: &mut [u64]) {
-        let int = |column: usize| self.0.column(column).as_primitive::<Int64Type>().value(i);
-        let float = |column: usize| {
-            let column = self.0.column(column).as_primitive::<Float64Type>();
-            if column.is_null(i) { f64::NAN } else { column.value(i) }.to_bits()
-        };
-        let at = 1 + 6 * part;
-        words[at] = int(4) as u64;
-        for (place, column) in [5, 6, 7, 9, 10].into_iter().enumerate() {
-            words[at + 1 + place] = float(column);
-        }
-        let is_provisional = self.0.column(11).as_string::<i32>().value(i) == "provisional";
-        words[0] = if is_provisional { 0 } else { int(12) as u64 + 1 };
+        back.windows.iter().for_each(|windows| self.bring_back_windows(windows));
+        let epoch = self.epoch;
+        back.events.iter().for_each(|rows| self.events.bring_back(rows, epoch));
+        back.occurrences.iter().for_each(|rows| self.occurrences.bring_back(rows, epoch));
+        back.errors.iter().for_each(|rows| self.errors.bring_back(rows, epoch));
     }
 }

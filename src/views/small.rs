@@ -51,23 +51,31 @@ impl<R> Default for Collection<R> {
 }
 
 impl<R: Row> Collection<R> {
-    /// The rows that are there, each once.
-    pub fn iter(&self) -> impl Iterator<Item = &R> {
-        self.rows.iter().filter(|(_, count)| **count > 0).map(|(row, _)| row)
+    /// The rows that are there, each with how often it is.
+    pub fn entries(&self) -> impl Iterator<Item = (&R, i64)> {
+        self.rows.iter().filter(|(_, count)| **count > 0).map(|(row, count)| (row, *count))
+    }
+
+    /// How often a row is there.
+    pub fn count(&self, row: &R) -> i64 {
+        self.rows.get(row).copied().unwrap_or(0)
+    }
+
+    /// Takes a row out that is kept elsewhere from now on: nobody is told of it.
+    pub fn take_out(&mut self, row: &R) {
+        self.len -= self.rows.remove(row).unwrap_or(0).max(0) as usize;
+    }
+
+    /// Puts copies of a row in that were kept elsewhere: nobody is told of it.
+    pub fn put_in(&mut self, row: R, count: i64) {
+        let before = self.before.take();
+        self.update(row, count);
+        self.before = before;
     }
 
     /// The rows that are there, the last one in order first.
     pub fn newest(&self) -> impl Iterator<Item = &R> {
         self.rows.iter().rev().filter(|(_, count)| **count > 0).map(|(row, _)| row)
-    }
-
-    /// Retracts the first rows in order, so that no more than these many are left.
-    pub fn keep_last(&mut self, limit: usize) {
-        while self.len > limit {
-            let Some((row, count)) = self.rows.first_key_value() else { return };
-            let (row, count) = (row.clone(), *count);
-            self.update(row, -count);
-        }
     }
 
     pub fn update(&mut self, row: R, diff: i64) {

@@ -1,20 +1,21 @@
 //! All contents at one epoch, and how an epoch's changes are taken in.
 
+use super::aging::Aged;
 use super::cell::Cell;
 use super::dead_letters::DeadLetters;
 use super::documents::Documents;
-use super::image::{Image, Small};
+use super::filed::InFiles;
 use super::kept::Kept;
 use super::leaving::Due;
 use super::limits::Limits;
-use super::names::{Names, TypeNames};
+use super::names::Names;
 use super::returning::Back;
 use super::series::{ROWS_REFUSED, ROWS_UPSERTED};
 use super::small::{Collection, SmallView};
 use super::view::View;
 use super::wide::WideTable;
 use crate::model::{
-    Change, Document, EditRow, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind,
+    Change, EditRow, Epoch, ErrorRow, EventRow, FleetHealthRow, FleetThresholdRow, Kind,
     Occurrence, Outcome, Table, Timestamp, TypeId, Upserts, Window,
 };
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -43,14 +44,14 @@ pub(super) struct State {
     pub(super) due: BTreeMap<(Table, TypeId), Due>,
     limits: Limits,
     watched: HashSet<View>,
-    events: Collection<EventRow>,
-    occurrences: Collection<Occurrence>,
-    errors: Collection<ErrorRow>,
-    fleet_health: Collection<FleetHealthRow>,
-    fleet_thresholds: Collection<FleetThresholdRow>,
-    dead_letters: DeadLetters,
-    corrections: Collection<EditRow>,
-    catalog: BTreeMap<Kind, Documents>,
+    pub(super) events: Aged<EventRow>,
+    pub(super) occurrences: Aged<Occurrence>,
+    pub(super) errors: Aged<ErrorRow>,
+    pub(super) fleet_health: Collection<FleetHealthRow>,
+    pub(super) fleet_thresholds: Collection<FleetThresholdRow>,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) corrections: Aged<EditRow>,
+    pub(super) catalog: BTreeMap<Kind, Documents>,
     outcomes: VecDeque<(Epoch, Vec<Outcome>)>,
     /// How many there are in all of these epochs.
     kept_outcomes: usize,
@@ -69,13 +70,13 @@ impl State {
             due: BTreeMap::new(),
             limits,
             watched: HashSet::new(),
-            events: Collection::default(),
-            occurrences: Collection::default(),
-            errors: Collection::default(),
+            events: Aged::default(),
+            occurrences: Aged::default(),
+            errors: Aged::default(),
             fleet_health: Collection::default(),
             fleet_thresholds: Collection::default(),
             dead_letters: DeadLetters::default(),
-            corrections: Collection::default(),
+            corrections: Aged::default(),
             catalog: Kind::ALL.into_iter().map(|kind| (kind, Documents::default())).collect(),
             outcomes: VecDeque::new(),
             kept_outcomes: 0,
@@ -92,7 +93,7 @@ impl State {
         epoch: Epoch,
         changes: Vec<Change>,
         watched: HashSet<View>,
-        back: Vec<Back>,
+        back: &Back,
     ) {
         self.begin(epoch, watched);
         for change in &changes {
@@ -107,67 +108,10 @@ impl State {
                 _ => {}
             }
         }
-        for rows in &back {
-            self.bring_back(rows);
-        }
+        self.bring_back(back);
         for change in changes {
             self.take(change);
         }
-    }
-
-    /// The contents as they are now. Rows of wide tables are shared, all others copied.
-    pub fn image(&self) -> bincode::Result<Image> {
-        let (events, occurrences, errors) = (&self.events, &self.occurrences, &self.errors);
-        let fleet = (&self.fleet_health, &self.fleet_thresholds);
-        let refused = (&self.dead_letters, &self.corrections);
-        let small = (events, occurrences, errors, fleet, refused, &self.catalog);
-        let wide = self.wide.iter().map(|((table, asset_type), wide)| {
-            (*table, *asset_type, wide.stride(), wide.chunks().to_vec())
-        });
-        Ok(Image {
-            epoch: self.epoch,
-            clock: self.clock,
-            removed: Arc::clone(&self.removed),
-            names: Arc::clone(&self.names),
-            wide: wide.collect(),
-            kept: self.kept.clone(),
-            small: bincode::serialize(&small)?,
-        })
-    }
-
-    /// The contents that an image holds.
-    pub fn of(image: Image, limits: Limits) -> bincode::Result<Self> {
-        let unfit = |_| bincode::ErrorKind::Custom("rows do not fit their table".into());
-        let Small(events, occurrences, errors, fleet, (dead_letters, corrections), mut catalog) =
-            bincode::deserialize(&image.small)?;
-        let mut wide = BTreeMap::new();
-        for (table, asset_type, stride, chunks) in image.wide {
-            let restored = WideTable::of(stride, chunks, image.epoch).ok_or(()).map_err(unfit)?;
-            wide.insert((table, asset_type), restored);
-        }
-        let mut kept = image.kept;
-        kept.values_mut().for_each(|kept| kept.ended = image.epoch);
-        let mut names = image.names;
-        Arc::make_mut(&mut names).index();
-        catalog.values_mut().for_each(Documents::index);
-        Ok(Self {
-            epoch: image.epoch,
-            clock: image.clock,
-            removed: image.removed,
-            names,
-            wide,
-            kept,
-            documented: Kind::ALL.into_iter().map(|kind| (kind, image.epoch)).collect(),
-            events,
-            occurrences,
-            errors,
-            fleet_health: fleet.0,
-            fleet_thresholds: fleet.1,
-            dead_letters,
-            corrections,
-            catalog,
-            ..Self::new(limits)
-        })
     }
 
     /// About how many bytes the wide tables take, and the small views.
@@ -191,7 +135,7 @@ impl State {
 
     /// What became of an edit that a door took at a time: its rows in the view.
     pub fn edit(&self, received_at: Timestamp, id: &str) -> Vec<EditRow> {
-        let newest = self.corrections.newest();
+        let newest = self.corrections.here().newest();
         let near = newest.take_while(|row| row.received_at >= received_at.0);
         near.filter(|row| *row.id == *id).cloned().collect()
     }
@@ -209,6 +153,21 @@ impl State {
             View::Catalog(kind) => self.catalog.get(&kind)?.rows(),
             _ => return None,
         })
+    }
+
+    /// What has left memory of a view; `None` when nothing has.
+    pub fn in_files(&self, view: View) -> Option<Arc<dyn InFiles>> {
+        match view {
+            View::Rollups(window) => {
+                let archived = &self.kept.get(&window)?.archived;
+                (!archived.files.is_empty()).then(|| Arc::clone(archived) as _)
+            }
+            View::Events => self.events.in_files(),
+            View::ThresholdOccurrences => self.occurrences.in_files(),
+            View::Errors => self.errors.in_files(),
+            View::Corrections => self.corrections.in_files(),
+            _ => None,
+        }
     }
 
     /// The tables of all types that a view is read from.
@@ -252,93 +211,13 @@ impl State {
         self.watched = watched;
     }
 
-    fn learn(&mut self, documents: &[(Document, i64)]) {
-        let mut ordered: Vec<&(Document, i64)> = documents.iter().collect();
-        ordered.sort_by_key(|(document, diff)| (*diff > 0, document.id, document.version));
-        for (document, diff) in ordered {
-            if let Some(rows) = self.catalog.get_mut(&document.kind) {
-                rows.update(document, *diff);
-                self.documented.insert(document.kind, self.epoch);
-            }
-            if *diff < 0 || !Names::learns_from(document) {
-                continue;
-            }
-            let old = self.names.asset_type(TypeId(document.id)).cloned();
-            if Arc::make_mut(&mut self.names).learn(document) {
-                self.relay(TypeId(document.id), old.as_deref());
-            }
-        }
-    }
-
-    /// The rows of a type read differently from now on, or cannot be read any more. Rows that are
-    /// kept by metric move to the new columns by name.
-    fn relay(&mut self, asset_type: TypeId, old: Option<&TypeNames>) {
-        let Some(names) = self.names.asset_type(asset_type) else { return };
-        for ((table, owner), wide) in &mut self.wide {
-            if *owner != asset_type {
-                continue;
-            }
-            wide.touch_all();
-            let moved = old.and_then(|old| names.moved(*table, old));
-            if let (Table::Rollups(window), Some(old)) = (table, old) {
-                let kept = self.kept.entry(*window).or_default();
-                // What has left memory is read by name, as far as it goes on.
-                let goes_on = |part: usize| {
-                    moved.as_ref().is_some_and(|moved| moved.from.contains(&Some(part)))
-                };
-                for (part, slot) in old.numeric.iter().enumerate() {
-                    if !goes_on(part) {
-                        let metric = old.layout.slots[*slot].name.as_str().into();
-                        kept.begin(asset_type, &names.key, Some(metric), self.epoch);
-                    }
-                }
-                if moved.is_none() {
-                    kept.begin(asset_type, &names.key, None, self.epoch);
-                }
-            }
-            match moved {
-                Some(moved) => wide.relay(&moved),
-                None if wide.stride() != names.stride(*table) => wide.reset(names.stride(*table)),
-                None if matches!(table, Table::Rollups(_)) => wide.reset(wide.stride()),
-                None => {}
-            }
-        }
-    }
-
-    fn reset(&mut self, asset_type: TypeId, table: Table) {
-        let stride = self.names.asset_type(asset_type).map(|names| names.stride(table));
-        if let (Table::Rollups(window), Some(names)) = (table, self.names.asset_type(asset_type)) {
-            let kept = self.kept.entry(window).or_default();
-            kept.begin(asset_type, &names.key, None, self.epoch);
-        }
-        if let Some(wide) = self.wide.get_mut(&(table, asset_type)) {
-            wide.reset(stride.unwrap_or(wide.stride()));
-        }
-    }
-
-    /// Forgets the rows of assets.
-    fn remove(&mut self, assets: &[(u32, Arc<str>)]) {
-        let removed = Arc::make_mut(&mut self.removed);
-        removed.extend(assets.iter().map(|(id, key)| (*id, (Arc::clone(key), self.epoch))));
-        let is_gone = |key: &Arc<str>| assets.iter().any(|(_, gone)| gone == key);
-        for kept in self.kept.values_mut() {
-            assets.iter().for_each(|(id, key)| kept.remove(*id, key, self.epoch));
-        }
-        for wide in self.wide.values_mut() {
-            wide.remove(|(asset, _)| assets.iter().any(|(gone, _)| gone == asset));
-        }
-        self.events.remove(|event| is_gone(&event.asset));
-        self.occurrences.remove(|occurrence| is_gone(&occurrence.asset));
-        self.errors.remove(|error| is_gone(&error.asset));
-    }
-
     fn take(&mut self, change: Change) {
         match change {
             Change::Clock(clock) => self.clock = self.clock.max(clock),
             Change::Upserts(upserts) => self.upsert(&upserts),
-            Change::Events(rows) => update(&mut self.events, rows),
-            Change::Occurrences(rows) => update(&mut self.occurrences, rows),
-            Change::Errors(rows) => update(&mut self.errors, rows),
+            Change::Events(rows) => self.events.update(rows),
+            Change::Occurrences(rows) => self.occurrences.update(rows),
+            Change::Errors(rows) => self.errors.update(rows),
             Change::FleetHealth(rows) => update(&mut self.fleet_health, rows),
             Change::FleetThresholds(rows) => update(&mut self.fleet_thresholds, rows),
             Change::DeadLetters(letters) => {
@@ -348,8 +227,7 @@ impl State {
             }
             Change::Outcomes(outcomes) => self.keep_outcomes(outcomes),
             Change::Edits(rows) => {
-                rows.into_iter().for_each(|row| self.corrections.update(row, 1));
-                self.corrections.keep_last(self.limits.corrections);
+                self.corrections.update(rows.into_iter().map(|row| (row, 1)).collect());
             }
             // Applied before, or the historian's.
             Change::Documents(_)
@@ -361,7 +239,8 @@ impl State {
             | Change::Superseded(_)
             | Change::Deleted(_)
             | Change::Wanted(_)
-            | Change::Paged(_) => {}
+            | Change::Paged(_)
+            | Change::Expired(_) => {}
         }
     }
 

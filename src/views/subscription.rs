@@ -1,5 +1,6 @@
 //! A subscription: a snapshot, then what changes, epoch by epoch.
 
+use super::filed::InFiles;
 use super::queue::Queue;
 use crate::model::Epoch;
 use arrow::array::RecordBatch;
@@ -8,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 /// A view at one epoch, and every change after it.
 ///
-/// Applying the batches to the snapshot gives the view's contents at each batch's epoch. Dropping
+/// Applying the batches to the snapshot, and to what had left memory, gives the view's contents at each
+/// batch's epoch. Dropping
 /// the subscription ends it.
 pub struct Subscription {
     /// The epoch of the snapshot.
@@ -17,8 +19,10 @@ pub struct Subscription {
     pub schema: SchemaRef,
     /// The columns of the batches: those of the snapshot, then `diff` or `op`.
     pub delta_schema: SchemaRef,
-    /// The rows at that epoch.
+    /// The rows in memory at that epoch.
     pub snapshot: Vec<RecordBatch>,
+    /// What had left memory at that epoch; it is not in the snapshot, but what changes of it is told.
+    pub archived: Option<Arc<dyn InFiles>>,
     pub(super) queue: Arc<Queue>,
 }
 

@@ -1,6 +1,7 @@
 //! Directed tests of what each view shows, and a random test that every subscription folds to the
 //! snapshot at every epoch.
 
+mod aged;
 mod asked;
 mod random;
 

@@ -4,6 +4,7 @@ use super::error::Error;
 use super::filter::Filter;
 use super::limits::Limits;
 use super::read::Frozen;
+use super::returning::Back;
 use super::state::State;
 use super::view::View;
 use crate::model::{Change, Epoch};
@@ -23,7 +24,7 @@ impl Told {
     /// Takes in changes, as those of one epoch.
     pub fn take(&mut self, changes: Vec<Change>) {
         let epoch = Epoch(self.0.epoch.0 + 1);
-        self.0.apply(epoch, changes, HashSet::new(), Vec::new());
+        self.0.apply(epoch, changes, HashSet::new(), &Back::default());
     }
 
     /// About how many bytes they take.

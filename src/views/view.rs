@@ -270,6 +270,23 @@ impl View {
         self.key_columns().into_iter().map(|i| self.columns()[i].name).collect()
     }
 
+    /// The columns by which rows are sorted in files, the last of which is their time; none for views
+    /// of which no rows leave memory.
+    pub fn order(self) -> &'static [&'static str] {
+        match self {
+            Self::Rollups(_) => &["asset", "metric", "window_start"],
+            Self::Events | Self::Errors => &["asset", "event_time"],
+            Self::ThresholdOccurrences => &["asset", "since"],
+            Self::Corrections => &["received_at"],
+            _ => &[],
+        }
+    }
+
+    /// The column of the rows' time in files.
+    pub fn time(self) -> &'static str {
+        self.order().last().copied().unwrap_or_default()
+    }
+
     /// The Arrow schema of its rows.
     pub fn schema(self) -> SchemaRef {
         schema(self.columns(), Tail::Nothing)

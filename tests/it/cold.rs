@@ -111,8 +111,11 @@ async fn files_move_to_s3_under_load_and_everything_is_as_without() {
         all_moved(&server).await;
     }
     check(&server).await;
-    let metrics = server.get("/metrics").await.text();
-    assert!(metrics.contains("millstream_archive_files{place=\"store\"}"), "{metrics}");
+    eventually("metrics of the store", async || {
+        let metrics = server.get("/metrics").await.text();
+        metrics.contains("millstream_archive_files{place=\"store\"}").then_some(())
+    })
+    .await;
 
     // What is asked of the directory finds the store by itself.
     assert_eq!(server.terminate(), 0);

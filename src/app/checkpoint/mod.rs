@@ -81,6 +81,8 @@ pub struct Shared {
     discarded: Mutex<Vec<Taken>>,
     holds: Mutex<Vec<Hold>>,
     stopping: AtomicBool,
+    /// Who wants one now.
+    asked: Mutex<Option<Sender<()>>>,
 }
 
 /// The committer's part: notes the documents up to the marked frame, and tells everybody.
@@ -99,9 +101,11 @@ impl Checkpoints {
         let shared = Arc::new(Shared::default());
         shared.tell(&taker.store);
         let (stop, stopped) = crossbeam_channel::bounded(1);
+        let (ask, asked) = crossbeam_channel::bounded(1);
+        *shared.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(ask);
         let thread = std::thread::Builder::new().name("checkpoints".into());
         let for_thread = Arc::clone(&shared);
-        let thread = thread.spawn(move || taker.run(&stopped, &for_thread))?;
+        let thread = thread.spawn(move || taker.run((&stopped, &asked), &for_thread))?;
         Ok(Self { shared, stop, thread })
     }
 
@@ -136,6 +140,15 @@ impl Shared {
     /// The checkpoints that were found unusable since the start.
     pub fn discarded(&self) -> Vec<Taken> {
         self.discarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has one taken soon, whether anything is new or not. Only where frames are marked.
+    pub fn ask(&self) {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is asked for already is enough.
+        if let Some(ask) = &*asked {
+            let _ = ask.try_send(());
+        }
     }
 
     /// Keeps the log from being cut before what somebody needs.

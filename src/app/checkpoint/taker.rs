@@ -42,10 +42,11 @@ pub struct Taker {
 }
 
 impl Taker {
-    pub(super) fn run(mut self, stopped: &Receiver<()>, shared: &Shared) {
+    pub(super) fn run(mut self, (stopped, asked): (&Receiver<()>, &Receiver<()>), shared: &Shared) {
         let mut pause = self.every;
         loop {
             let due = pause.map_or_else(never, after);
+            let mut wanted = false;
             let (told, last) = select! {
                 recv(stopped) -> stopped => match stopped {
                     Ok(()) => (None, true),
@@ -56,10 +57,14 @@ impl Taker {
                     Ok(mark) => (Some(mark), false),
                     Err(_) => return,
                 },
+                recv(asked) -> _ => {
+                    wanted = true;
+                    (None, false)
+                }
                 recv(due) -> _ => (None, false),
             };
             let begun = Instant::now();
-            let is_due = self.changed.load(Ordering::SeqCst) || (self.is_old() && !last);
+            let is_due = wanted || self.changed.load(Ordering::SeqCst) || (self.is_old() && !last);
             let mark = match told {
                 Some(mark) => Some(Ok(mark)),
                 None => is_due.then(|| self.ask(shared)),

@@ -65,6 +65,13 @@ impl ToldAgain for Past {
             told.take(vec![plant.catalog()]);
             return hand_out(told.rows(view), take).map(drop);
         }
+        if let Some(expired) = self.historian.expired() {
+            return Err(format!(
+                "views of the past are told again from telemetry, but that before {} has been \
+                 removed because it was old",
+                expired.before
+            ));
+        }
         let mut days = self.historian.as_of(as_of).map_err(said)?.days();
         if let (Asked::HealthHistory, Some(until)) = (&asked, wanted.until) {
             // What is true at a time depends on no later point.

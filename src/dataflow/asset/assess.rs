@@ -11,7 +11,7 @@ use super::series::{Placed, Series};
 use super::single::{Asset, slots};
 use super::state_log::Steps;
 use super::tables::{Arrivals, Said, Tables};
-use crate::model::{ErrorRow, Quality, Rows, mask_words};
+use crate::model::{Epoch, ErrorRow, Quality, Rows, mask_words};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub struct TypeState {
     pub(super) behind: BTreeMap<usize, i64>,
     /// The newest tick, microseconds.
     pub(super) clock: i64,
+    /// The epoch of the rows that are applied.
+    pub epoch: Epoch,
     /// When something happens to an asset's rules by itself.
     pub(super) alarms: BinaryHeap<Reverse<(i64, u32)>>,
     /// The save that is under way, if one is.
@@ -71,6 +73,7 @@ impl TypeState {
             vacant: Vec::new(),
             behind: BTreeMap::new(),
             clock,
+            epoch: Epoch(0),
             alarms: BinaryHeap::new(),
             saving: None,
         }
@@ -88,7 +91,7 @@ impl TypeState {
 
     /// Takes all rows of one epoch, in the order of their arrival, and says what changed.
     pub fn apply(&mut self, rows: Rows, names: &Names, out: &mut Changes) {
-        self.place(rows, out);
+        self.place(rows, names, out);
         self.ask(names, out);
         self.reassess(names, out);
     }
@@ -157,7 +160,7 @@ impl TypeState {
     }
 
     /// Puts the points into the series and marks what must be looked at again.
-    fn place(&mut self, rows: Rows, out: &mut Changes) {
+    fn place(&mut self, rows: Rows, names: &Names, out: &mut Changes) {
         let era = Arc::clone(&self.era);
         let layout = &era.plan.rows;
         debug_assert_eq!(rows.slots, era.plan.measured());
@@ -168,6 +171,7 @@ impl TypeState {
             let rows = &arrivals.rows;
             let (id, time) = (rows.assets[i], rows.times[i]);
             let asset = self.open(id);
+            self.assets[asset].terms.note(time, self.epoch);
             let series = &self.series[asset];
             if rows.fresh(i) == all
                 && self.assets[asset].span.is_none()
@@ -183,7 +187,7 @@ impl TypeState {
             self.unstage(asset);
             mask.copy_from_slice(rows.fresh(i));
             if mask.iter().any(|word| *word != 0) {
-                self.place_row(&era.plan, asset, i, &mut mask, &mut arrivals);
+                self.place_row((&era.plan, names), asset, i, &mut mask, &mut arrivals);
             }
         }
         arrivals.finish(out);
@@ -221,7 +225,7 @@ impl TypeState {
     /// Puts in the points of one row, which has those of the mask.
     fn place_row(
         &mut self,
-        plan: &Plan,
+        (plan, names): (&Plan, &Names),
         asset: usize,
         i: usize,
         mask: &mut [u64],
@@ -230,7 +234,7 @@ impl TypeState {
         let rows = &arrivals.rows;
         let (id, time) = (rows.assets[i], rows.times[i]);
         if time < self.assets[asset].limit {
-            return self.park(asset, i, mask, arrivals);
+            return self.park((asset, names), i, mask, arrivals);
         }
         if time < self.era.from {
             self.place_behind(asset, i, mask, arrivals);
@@ -299,7 +303,7 @@ impl TypeState {
         if !asset.opened {
             asset.limit = match asset.waits_for_edits() {
                 true => i64::MAX,
-                false => asset.opens_at(),
+                false => asset.opens_at().max(asset.terms.expired),
             };
             asset.opened = true;
             self.opened.push(index as u32);

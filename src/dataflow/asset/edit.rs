@@ -168,6 +168,7 @@ impl TypeState {
         std::mem::swap(&mut empty.parked, &mut asset.parked);
         std::mem::swap(&mut empty.anchors, &mut asset.anchors);
         empty.sealed = asset.sealed;
+        std::mem::swap(&mut empty.terms, &mut asset.terms);
         *asset = empty;
     }
 
@@ -179,10 +180,11 @@ impl TypeState {
     }
 
     /// Refuses what lies before the time from which on all points of these metrics that were
-    /// accepted are here, or that of the version of the document from which on all of them are
+    /// accepted are here and kept, or that of the version of the document from which on all of them are
     /// measured as they are now.
     fn check_earliest(&self, index: usize, slots: &[usize], from: i64) -> Result<(), EditRefusal> {
-        let mut earliest = self.assets[index].here_from;
+        let asset = &self.assets[index];
+        let mut earliest = asset.here_from.max(asset.terms.expired);
         let knows =
             |era: &Era| slots.iter().all(|slot| era.measured_of(&self.era, *slot).is_some());
         for (era, next) in self.eras.iter().zip(self.eras.iter().skip(1)) {

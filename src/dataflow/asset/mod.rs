@@ -30,6 +30,7 @@ mod rebuild;
 mod edit;
 mod parked;
 mod anchor;
+mod expiry;
 mod page;
 mod version;
 mod changes;

@@ -59,6 +59,7 @@ impl TypeState {
         self.apply_parked(index, &parked.rows, from..count, (names, out));
         let (asset, series) = (&mut self.assets[index], &mut self.series[index]);
         asset.parked = None;
+        asset.seal(asset.terms.expired);
         asset.forget_now(&era, series);
         series.shrink();
         out.list.push(Change::Paged(vec![page.request.asset]));

@@ -13,7 +13,7 @@ use super::series::Series;
 use super::single::{Asset, slots};
 use super::tables::Arrivals;
 use crate::model::{
-    Change, DeadLetter, Edit, EditRefusal, EditRow, NO_MESSAGE, PageRequest, Reason, Rows,
+    Change, DeadLetter, Edit, EditRefusal, EditRow, Epoch, NO_MESSAGE, PageRequest, Reason, Rows,
     Timestamp, Value, mask_words,
 };
 use serde::{Deserialize, Serialize};
@@ -63,10 +63,11 @@ impl Parked {
 
 impl TypeState {
     /// Puts the points of row `i` aside until the rows of their time are here. Where these cannot
-    /// be looked at again, the points are kept in telemetry and count in no view.
+    /// be looked at again, the points are kept in telemetry and count in no view; where they may not,
+    /// because telemetry of the asset has expired, they are refused.
     pub(super) fn park(
         &mut self,
-        index: usize,
+        (index, names): (usize, &Names),
         i: usize,
         mask: &mut [u64],
         arrivals: &mut Arrivals,
@@ -74,7 +75,12 @@ impl TypeState {
         let asset = &mut self.assets[index];
         let rows = &arrivals.rows;
         let (id, time) = (rows.assets[i], rows.times[i]);
-        if !asset.can_wait(time) {
+        let can_wait = asset.can_wait(time);
+        if time < asset.terms.expired || (!can_wait && asset.terms.has_expired()) {
+            let letter = refused(&self.era, (rows, i), names.get(id), self.epoch);
+            return arrivals.refuse(i, letter);
+        }
+        if !can_wait {
             let too_late = mask.iter().map(|word| word.count_ones()).sum();
             let plan = &self.era.plan;
             let superseded = &mut arrivals.superseded;
@@ -95,7 +101,8 @@ impl TypeState {
     /// that can be brought back, or for an edit before it.
     pub(super) fn must_wait(&self, index: usize, first: i64) -> bool {
         let asset = &self.assets[index];
-        asset.waits_for_edits() || (first < asset.opens_at() && asset.can_wait(first))
+        let waits = first >= asset.terms.expired && first < asset.opens_at();
+        asset.waits_for_edits() || (waits && asset.can_wait(first))
     }
 
     /// Puts an edit aside until the rows that it is about are here.
@@ -157,6 +164,8 @@ impl TypeState {
         let asset = &mut self.assets[index];
         let floor = asset.here_from;
         let Some(parked) = asset.parked.take() else { return };
+        let expired = asset.terms.expired;
+        asset.seal(expired);
         if asset.said.take().is_some() {
             asset.sealed = floor;
             self.look_again_from(index, (floor, &last), names, out);
@@ -224,15 +233,39 @@ impl Asset {
     }
 }
 
-/// A point of a metric that is not measured any more.
-fn unmeasured(era: &Era, (slot, word): (usize, u64), time: i64, asset: &Arc<str>) -> DeadLetter {
-    let metric = &era.plan.layout.slots[slot];
-    let value = match metric.data_type.value(word) {
+/// A row that came after its time had expired.
+fn refused(era: &Era, (rows, i): (&Rows, usize), asset: &Arc<str>, epoch: Epoch) -> DeadLetter {
+    let mut metrics = serde_json::Map::new();
+    slots(rows.fresh(i), |slot| {
+        let metric = &era.plan.layout.slots[slot];
+        let value = json(metric.data_type.value(rows.words(i)[slot]));
+        metrics.insert(metric.name.to_string(), value);
+    });
+    let time = Timestamp(rows.times[i]);
+    let raw = serde_json::json!({ "asset": **asset, "time": time.to_string(), "metrics": metrics });
+    DeadLetter {
+        received_at: Timestamp(epoch.0 as i64 * 1_000),
+        source: "late".into(),
+        device: None,
+        reason: Reason::BeyondRetention,
+        detail: "telemetry of this time is not kept any more: see millstream_retention".into(),
+        raw: raw.to_string().into_bytes().into(),
+    }
+}
+
+fn json(value: Value) -> serde_json::Value {
+    match value {
         Value::Double(x) => x.into(),
         Value::Integer(x) => x.into(),
         Value::Bool(x) => x.into(),
         Value::String(text) => serde_json::Value::from(&*text),
-    };
+    }
+}
+
+/// A point of a metric that is not measured any more.
+fn unmeasured(era: &Era, (slot, word): (usize, u64), time: i64, asset: &Arc<str>) -> DeadLetter {
+    let metric = &era.plan.layout.slots[slot];
+    let value = json(metric.data_type.value(word));
     let time = Timestamp(time);
     let raw = serde_json::json!({
         "asset": **asset, "metric": metric.name, "time": time.to_string(), "value": value,

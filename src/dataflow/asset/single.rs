@@ -4,6 +4,7 @@ use super::anchor::Anchor;
 use super::changes::Changes;
 use super::era::{Era, Past, Segment};
 use super::evaluate::Span;
+use super::expiry::Terms;
 use super::parked::Parked;
 use super::plan::Plan;
 use super::rollup::Windows;
@@ -39,6 +40,8 @@ pub struct Asset {
     pub said: Option<Vec<Arc<Era>>>,
     /// What lies before this time was said by other versions than those in force, and stays.
     pub sealed: i64,
+    /// What of it has expired.
+    pub terms: Terms,
     pub log: StateLog,
     pub windows: Vec<Windows>,
     /// The row of the table `Latest`, and the same as of the base row of the series.
@@ -107,6 +110,7 @@ impl Asset {
             parked: None,
             said: None,
             sealed: NEVER,
+            terms: Terms::default(),
             log: StateLog::default(),
             windows: Vec::new(),
             latest: Vec::new(),

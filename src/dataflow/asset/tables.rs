@@ -4,7 +4,8 @@ use super::changes::Changes;
 use super::plan::Plan;
 use super::rollup::STAT_WORDS;
 use crate::model::{
-    Change, ErrorRow, EventRow, Occurrence, Outcome, Rows, Table, TypeId, Upserts, spare,
+    Change, DeadLetter, ErrorRow, EventRow, Occurrence, Outcome, Rows, Table, TypeId, Upserts,
+    spare,
 };
 use differential_dataflow::consolidation::consolidate;
 
@@ -34,6 +35,7 @@ pub struct Arrivals {
     /// Whether any point was accepted.
     accepted: bool,
     outcomes: Vec<Outcome>,
+    refused: Vec<DeadLetter>,
     pub superseded: Vec<(TypeId, u32, u32, i64)>,
 }
 
@@ -97,7 +99,8 @@ impl Said {
 impl Arrivals {
     /// Nothing was looked at yet.
     pub fn new(rows: Rows) -> Self {
-        Self { rows, accepted: false, outcomes: Vec::new(), superseded: Vec::new() }
+        let (outcomes, refused, superseded) = Default::default();
+        Self { rows, accepted: false, outcomes, refused, superseded }
     }
 
     /// Row `i` kept all of its points.
@@ -109,6 +112,15 @@ impl Arrivals {
     pub fn wait(&mut self, i: usize) {
         let nothing = vec![0; self.rows.fresh(i).len()];
         self.restrict(i, &nothing);
+    }
+
+    /// The points of row `i` are refused.
+    pub fn refuse(&mut self, i: usize, letter: DeadLetter) {
+        let points = self.rows.fresh(i).iter().map(|word| word.count_ones()).sum();
+        self.wait(i);
+        let nothing = vec![0; self.rows.fresh(i).len()];
+        self.row(i, &nothing, 0, points);
+        self.refused.push(letter);
     }
 
     /// Row `i` kept the points of the mask, and lost these numbers of points.
@@ -138,6 +150,9 @@ impl Arrivals {
         }
         if !self.superseded.is_empty() {
             out.list.push(Change::Superseded(self.superseded));
+        }
+        if !self.refused.is_empty() {
+            out.list.push(Change::DeadLetters(self.refused));
         }
         if !self.outcomes.is_empty() {
             out.list.push(Change::Outcomes(self.outcomes));

@@ -64,6 +64,7 @@ pub fn frame(epoch: u64) -> Frame {
         dead_letters: Vec::new(),
         edits: Vec::new(),
         pages: Vec::new(),
+        expiry: None,
     }
 }
 
@@ -144,7 +145,7 @@ pub fn consolidated(outputs: &[Output]) -> BTreeMap<u64, BTreeMap<String, i64>> 
             Change::Errors(list) => add(into, "error", list),
             Change::FleetHealth(list) => add(into, "health", list),
             Change::FleetThresholds(list) => add(into, "threshold", list),
-            Change::Clock(_) | Change::Published(_) | Change::Marked(_) => {}
+            Change::Clock(_) | Change::Published(_) | Change::Marked(_) | Change::Expired(_) => {}
             Change::Removed(assets) => {
                 for (_, key) in assets {
                     into.retain(|row, _| !row.contains(&format!("{key:?}")));

@@ -25,6 +25,7 @@ pub(super) use groups::to_merge;
 use groups::{Group, pick};
 use output::Output;
 use source::Source;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -167,6 +168,16 @@ impl Shared {
     ) -> Result<(), Error> {
         let _commit = self.commit();
         let (mut manifest, mut replaced) = self.named();
+        let named = manifest.files.iter().chain(&manifest.older);
+        let named: HashSet<&str> = named.map(|file| file.path.as_str()).collect();
+        if group.files.iter().any(|file| !named.contains(file.path.as_str())) {
+            // Their day has expired meanwhile.
+            for file in newest.iter().chain(&older) {
+                let path = self.places.directory.join(&file.path);
+                self.remove(&file.path).map_err(Error::io("remove", &path))?;
+            }
+            return Ok(());
+        }
         manifest.merged += 1;
         let is_merged = |file: &ArchiveFile| group.files.iter().any(|old| old.path == file.path);
         let mut gone = manifest.take_out(is_merged);

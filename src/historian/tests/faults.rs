@@ -11,12 +11,12 @@ use std::sync::Arc;
 /// What the log has: points of each epoch, the keys that they correct, and what telemetry is then.
 pub(super) struct History {
     epochs: Vec<(Rows, Vec<(TypeId, u32, u32, i64)>)>,
-    pub expected: Keys,
+    pub(super) expected: Keys,
 }
 
 impl History {
     /// Epochs over two days, with corrections.
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let (mut epochs, mut expected) = (Vec::new(), Keys::new());
         for epoch in 1..=9 {
@@ -41,7 +41,7 @@ impl History {
     }
 
     /// Replays the log into an archive, and writes files behind some epochs.
-    pub fn replay(&self, historian: &Historian, mut flush: impl FnMut(&Historian)) {
+    pub(super) fn replay(&self, historian: &Historian, mut flush: impl FnMut(&Historian)) {
         named(historian);
         for (epoch, of_epoch) in (1..).zip(&self.epochs) {
             feed(historian, epoch, of_epoch);
@@ -51,7 +51,7 @@ impl History {
         }
     }
 
-    pub fn last(&self) -> Epoch {
+    pub(super) fn last(&self) -> Epoch {
         Epoch(self.epochs.len() as u64)
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn place() -> &'static Path {
 }
 
 /// An archive whose writer tries again at once, or never.
-fn open(fs: &MemFs, again: bool) -> Result<Historian, Error> {
+pub(super) fn open(fs: &MemFs, again: bool) -> Result<Historian, Error> {
     let retry_after = std::time::Duration::from_secs(if again { 0 } else { 3_600 });
     // Files are merged where the tests say so.
     let options = Options { retry_after, merge_files: 0, ..Options::default() };

@@ -62,7 +62,7 @@ impl Session {
             }
             upsert(&transaction, table, writer, &copied).await?;
             if !copied.more {
-                move_views(&transaction, writer, &[table], *epoch).await?;
+                move_views(&transaction, writer, &[table.name], *epoch).await?;
             }
             transaction.commit().await.map_err(Error::database("commit"))?;
             Ok(copied)
@@ -90,7 +90,8 @@ impl Session {
         let (place, writer) = (self.place(), self.writer);
         let commit = async {
             let (transaction, _) = self.transaction(place).await?;
-            move_views(&transaction, writer, tables, epoch).await?;
+            let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+            move_views(&transaction, writer, &names, epoch).await?;
             transaction.commit().await.map_err(Error::database("commit"))
         };
         patiently("move the places of tables", commit).await?;
@@ -99,13 +100,13 @@ impl Session {
     }
 }
 
-async fn move_views(
+/// Moves the places of tables.
+pub(super) async fn move_views(
     transaction: &Transaction<'_>,
     writer: i32,
-    tables: &[&Table],
+    names: &[&str],
     epoch: Epoch,
 ) -> Result<(), Error> {
-    let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
     let moved = transaction.execute(PLACE, &[&writer, &names, &(epoch.0 as i64)]).await;
     moved.map(drop).map_err(Error::database("move the places of tables"))
 }

@@ -5,20 +5,36 @@ use arrow::array::RecordBatch;
 use futures::stream::BoxStream;
 use std::sync::Arc;
 
-/// What a followed view tells.
+/// What a followed view tells, in this order.
 #[derive(Clone, Debug)]
 pub enum Told {
-    /// All rows at an epoch. Comes first.
+    /// What files do not have any more that had it at an epoch.
+    Gone(Epoch, Gone),
+    /// Rows of a file of a later epoch.
+    Filed(Epoch, RecordBatch),
+    /// That was all of files up to this epoch.
+    Reached(Epoch),
+    /// All other rows at an epoch.
     Whole(Epoch, Vec<RecordBatch>),
     /// Rows that came and went at an epoch, told apart by the column `diff`.
     Changed(Epoch, RecordBatch),
 }
 
+/// Rows that files do not have any more; those of them that are there are told.
+#[derive(Clone, Debug, Default)]
+pub struct Gone {
+    /// Rows.
+    pub rows: Vec<RecordBatch>,
+    /// All rows of these assets.
+    pub assets: Vec<String>,
+}
+
 /// A view that can be followed.
 pub trait Follow: Send + Sync {
-    /// The view as a whole, then its changes. The stream ends when it is not read quickly enough:
-    /// then the view is followed anew.
-    fn follow(&self) -> BoxStream<'static, Told>;
+    /// The view as a whole but for what was in files at an epoch and is so still, then its changes.
+    /// The stream ends when it is not read quickly enough: then the view is followed anew. The error
+    /// says what went wrong.
+    fn follow(&self, after: Epoch) -> BoxStream<'static, Result<Told, String>>;
 }
 
 /// The views of which the database has tables. They are asked from time to time: what changes more

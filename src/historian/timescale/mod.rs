@@ -5,7 +5,8 @@
 //! dead letters behind it from the log, and commits both together with the new place. So a
 //! database that was away for a second or a month is caught up with in the same way, ingest and
 //! views never wait, and a crash anywhere repeats nothing. Events are a view of which rows come
-//! and go: the sink follows it like any other subscriber, and compares the whole of it first.
+//! and go: the sink follows it like any other subscriber, and compares it first, but for rows that
+//! it knows to be in files.
 //!
 //! Views that have a table of their own each have a place of their own: the sink asks what has
 //! changed in the view since, and commits rows and place together. What changes more often than it
@@ -18,6 +19,7 @@ mod run;
 mod settings;
 mod status;
 mod follow;
+mod events;
 mod session;
 mod statements;
 mod policies;
@@ -34,7 +36,7 @@ mod reader;
 mod error;
 
 pub use error::Error;
-pub use follow::{Ask, Changes, Ended, Follow, Told};
+pub use follow::{Ask, Changes, Ended, Follow, Gone, Told};
 pub use policies::Policies;
 pub use reader::Reader;
 pub use run::{Sources, Timescale};

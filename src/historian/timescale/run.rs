@@ -1,6 +1,7 @@
 //! The thread of the sink: session after session, each from where the database is.
 
 use super::error::Error;
+use super::events::EVENTS;
 use super::follow::{Ask, Follow, Told};
 use super::identity;
 use super::letters::Letters;
@@ -41,6 +42,8 @@ pub struct Sources {
     pub log: PathBuf,
     /// The last epoch of the log when the process started.
     pub recovered: Epoch,
+    /// The epoch that it started from: files of old rows up to there are those of the process before.
+    pub started: Epoch,
     /// The points.
     pub historian: Arc<Historian>,
     /// The view `events`; `None` where another process writes points and events, and this sink
@@ -51,8 +54,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    fn follow(&self) -> BoxStream<'static, Told> {
-        let told = self.events.as_ref().map(|events| events.follow());
+    fn follow(&self, after: Epoch) -> BoxStream<'static, Result<Told, String>> {
+        let told = self.events.as_ref().map(|events| events.follow(after));
         told.unwrap_or_else(|| stream::pending().boxed())
     }
 }
@@ -71,8 +74,14 @@ impl Timescale {
     pub fn start(settings: Settings, sources: Sources) -> Result<Self, Error> {
         let shard = identity::of(&sources.data)?;
         let policies = sources.views.is_some().then_some(settings.policies);
-        let writer =
-            Writer { shard, fence: None, recovered: sources.recovered, policies, told: false };
+        let writer = Writer {
+            shard,
+            fence: None,
+            recovered: sources.recovered,
+            started: Some(sources.started),
+            policies,
+            told: false,
+        };
         let (status, stop) = (Arc::new(Status::new()), Shutdown::new());
         let historian = Arc::clone(&sources.historian);
         let failed = |source| Error::Io { action: "start the thread of the sink".into(), source };
@@ -160,7 +169,7 @@ impl Sink {
         let Sources { fs, log, historian, .. } = &self.sources;
         let mut letters = Letters::after(fs, log, session.place());
         let mut epochs = historian.epochs();
-        let mut events = self.sources.follow();
+        let mut events = self.sources.follow(session.filed(&self.writer));
         let mut look = Look::new();
         let mut retention = Retention::of(self.settings.policies.retain);
         loop {
@@ -183,9 +192,12 @@ impl Sink {
             };
             match told {
                 None => {}
-                Some(Some(told)) => session.write_events(&told).await?,
+                Some(Some(told)) => {
+                    let failed = |reason| Error::View { view: EVENTS, reason };
+                    session.write_events(&told.map_err(failed)?, &mut self.writer).await?;
+                }
                 // Too slow, or just let go: the whole of it has what was missed.
-                Some(None) => events = self.sources.follow(),
+                Some(None) => events = self.sources.follow(session.filed(&self.writer)),
             }
         }
     }

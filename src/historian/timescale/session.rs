@@ -6,18 +6,16 @@
 //! commit succeeded whose answer was lost, the next session reads from the cursor.
 
 use super::error::Error;
-use super::follow::Told;
+use super::events::EVENTS;
 use super::letters::Letter;
 use super::policies::{self, Policies};
 use super::rows::{
-    At, ENTITY_TYPE, NEW_POINTS, POINTS, STORABLE, Sent, leave_out, send_events, send_letters,
-    send_points,
+    At, ENTITY_TYPE, NEW_POINTS, POINTS, STORABLE, Sent, leave_out, send_letters, send_points,
 };
 use super::settings::Settings;
 use super::statements::{
-    BEGIN_VIEWS, CLAIM, DELETE_POINTS, DELETE_RETRACTED_EVENTS, DELETE_UNTOLD_EVENTS, FIND,
-    FIND_VIEWS, INCOMING, INSERT_LETTERS, MISSING_POINTS, MOVE, NESTED, NUMBER, UPSERT_EVENTS,
-    UPSERT_POINTS,
+    BEGIN_VIEWS, CLAIM, DELETE_POINTS, FIND, FIND_VIEWS, INCOMING, INSERT_LETTERS, MISSING_POINTS,
+    MOVE, NESTED, NUMBER, UPSERT_POINTS,
 };
 use super::status::{NAME, ROWS};
 use super::tables::{TABLES, Table};
@@ -54,6 +52,9 @@ pub(super) struct Writer {
     /// The last epoch of the log when the process started. A cursor beyond it counts epochs that
     /// this log has lost, and will give anew.
     pub recovered: Epoch,
+    /// Files of later epochs are not those that the process before had; `None` once the place of events
+    /// is no later.
+    pub started: Option<Epoch>,
     /// What becomes of old rows, where points and views are written.
     pub policies: Option<Policies>,
     /// Whether the policies that hold were told.
@@ -131,27 +132,6 @@ impl Session {
         self.known = patiently("write rows", commit).await?;
         self.place = reaches;
         Ok(())
-    }
-
-    /// Makes `system_events` what the view is.
-    pub async fn write_events(&mut self, told: &Told) -> Result<(), Error> {
-        let commit = async {
-            let (transaction, shard) = self.transaction(self.place).await?;
-            let (epoch, batches, delete) = match told {
-                Told::Whole(epoch, batches) => (epoch, batches.as_slice(), DELETE_UNTOLD_EVENTS),
-                Told::Changed(epoch, batch) => {
-                    (epoch, std::slice::from_ref(batch), DELETE_RETRACTED_EVENTS)
-                }
-            };
-            send_events(&transaction, batches, &shard, epoch.0).await?;
-            let deleted = transaction.execute(delete, &[&shard]).await;
-            deleted.map_err(Error::database("delete events"))?;
-            let written = execute(&transaction, UPSERT_EVENTS).await?;
-            transaction.commit().await.map_err(Error::database("commit"))?;
-            metrics::counter!(ROWS, "sink" => NAME, "table" => "system_events").increment(written);
-            Ok(())
-        };
-        patiently("write events", commit).await
     }
 
     async fn begin(settings: &Settings, writer: &mut Writer) -> Result<Self, Error> {
@@ -239,8 +219,9 @@ async fn find_views(
     let rows = client.query(FIND_VIEWS, &[&number]).await.map_err(failed())?;
     let place = |row: &tokio_postgres::Row| {
         let (view, epoch): (&str, i64) = (row.get(0), row.get(1));
-        let table = TABLES.iter().find(|table| table.name == view)?;
-        Some((table.name, Epoch(epoch as u64)))
+        let tables = TABLES.iter().map(|table| table.name);
+        let name = tables.chain([EVENTS]).find(|name| *name == view)?;
+        Some((name, Epoch(epoch as u64)))
     };
     Ok((number, rows.iter().filter_map(place).collect()))
 }

@@ -48,7 +48,7 @@ INSERT INTO dead_letters SELECT * FROM incoming_letters
 ON CONFLICT (shard, epoch, ordinal) DO NOTHING";
 
 pub(super) const DELETE_UNTOLD_EVENTS: &str = "\
-DELETE FROM system_events t WHERE t.shard = $1 AND NOT EXISTS (
+DELETE FROM system_events t WHERE t.shard = $1 AND t.filed IS NULL AND NOT EXISTS (
     SELECT FROM incoming_events i
     WHERE i.entity_type = t.entity_type AND i.entity_id = t.entity_id
         AND i.rule_id = t.rule_id AND i.time = t.time)";
@@ -66,3 +66,26 @@ ON CONFLICT (shard, entity_type, entity_id, rule_id, time) DO UPDATE SET
     suppressed = excluded.suppressed, epoch = excluded.epoch
 WHERE (t.event_type, t.severity, t.message, t.suppressed) IS DISTINCT FROM
     (excluded.event_type, excluded.severity, excluded.message, excluded.suppressed)";
+
+/// What files of epochs after this have is found anew.
+pub(super) const UNFILE_LATER: &str =
+    "UPDATE system_events SET filed = NULL WHERE shard = $1 AND filed > $2";
+pub(super) const UNFILE_ASSETS: &str = "\
+UPDATE system_events SET filed = NULL
+WHERE shard = $1 AND filed IS NOT NULL AND entity_id = ANY($2::text[])";
+pub(super) const UNFILE_EVENTS: &str = "\
+UPDATE system_events t SET filed = NULL FROM incoming_events i
+WHERE t.shard = $1 AND t.filed IS NOT NULL AND i.entity_type = t.entity_type
+    AND i.entity_id = t.entity_id AND i.rule_id = t.rule_id AND i.time = t.time";
+pub(super) const FILE_EVENTS: &str = "\
+INSERT INTO system_events AS t
+SELECT DISTINCT ON (entity_type, entity_id, rule_id, time)
+    shard, entity_type, entity_id, rule_id, time, event_type, severity, message, suppressed, epoch,
+    epoch AS filed
+FROM incoming_events
+ON CONFLICT (shard, entity_type, entity_id, rule_id, time) DO UPDATE SET
+    event_type = excluded.event_type, severity = excluded.severity, message = excluded.message,
+    suppressed = excluded.suppressed, filed = excluded.filed,
+    epoch = CASE WHEN (t.event_type, t.severity, t.message, t.suppressed) IS DISTINCT FROM
+        (excluded.event_type, excluded.severity, excluded.message, excluded.suppressed)
+        THEN excluded.epoch ELSE t.epoch END";

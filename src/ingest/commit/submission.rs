@@ -1,7 +1,8 @@
 //! What goes into the committer and what comes back.
 
 use crate::model::{
-    Batch, DeadLetter, Document, Edit, Epoch, Kind, METRICS_FROM, NewDocument, Page, Timestamp,
+    Batch, DeadLetter, Document, Edit, Epoch, Expiry, Kind, METRICS_FROM, NewDocument, Page,
+    Timestamp,
 };
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType as Arrow;
@@ -21,6 +22,8 @@ pub struct Submission {
     pub edits: Vec<Edit>,
     /// Archived points of assets that late ones wait for.
     pub pages: Vec<Page>,
+    /// Telemetry that is not kept any more.
+    pub expiry: Option<Expiry>,
     /// Number of message ordinals that are used.
     pub messages: u32,
     /// The clock of the source, when it is not the wall clock: a replay's recording time.

@@ -219,6 +219,7 @@ impl Worker {
         let ticking = group.is_empty() || self.marked;
         let mut documents = std::mem::take(&mut self.owed);
         let (mut dead_letters, mut edits, mut pages) = (Vec::new(), Vec::new(), Vec::new());
+        let mut expiry = None;
         let mut merge = Merge::default();
         let mut parts = Vec::with_capacity(group.len());
         let mut messages = 0;
@@ -235,6 +236,8 @@ impl Worker {
             }
             content |= !submission.batches.is_empty() || !submission.dead_letters.is_empty();
             content |= !submission.edits.is_empty() || !submission.pages.is_empty();
+            content |= submission.expiry.is_some();
+            expiry = expiry.max(submission.expiry);
             for batch in submission.batches {
                 merge.push(batch, messages);
             }
@@ -257,7 +260,7 @@ impl Worker {
                 return;
             }
         };
-        let frame = Frame { epoch, tick, documents, batches, edits, pages, dead_letters };
+        let frame = Frame { epoch, tick, documents, batches, edits, pages, dead_letters, expiry };
         let begin = Instant::now();
         let written = self.log.append(&frame).and_then(|()| self.log.sync());
         metrics::histogram!(COMMIT_SECONDS).record(begin.elapsed());

@@ -9,8 +9,8 @@ mod round_trip;
 use super::{Error, Log, Options, Recovery, pack, read, unpack};
 use crate::base::fs::{Fs, MemFs};
 use crate::model::{
-    Action, Batch, Corrected, DataType, DeadLetter, Document, Edit, Epoch, Frame, Kind, Page,
-    PageContent, PageRequest, Quality, Reason, Timestamp, TypeId, Value,
+    Action, Batch, Corrected, DataType, DeadLetter, Document, Edit, Epoch, Expiry, Frame, Kind,
+    Page, PageContent, PageRequest, Quality, Reason, Timestamp, TypeId, Value,
 };
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -19,7 +19,7 @@ use arrow::array::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const REASONS: [Reason; 8] = [
+const REASONS: [Reason; 9] = [
     Reason::Syntax,
     Reason::Schema,
     Reason::Ts,
@@ -28,6 +28,7 @@ const REASONS: [Reason; 8] = [
     Reason::UnknownMetric,
     Reason::Value,
     Reason::Limit,
+    Reason::BeyondRetention,
 ];
 
 fn dir() -> &'static Path {
@@ -114,7 +115,7 @@ impl Random {
             received_at: Timestamp(self.next() as i64),
             source: self.text(),
             device: self.maybe_text(),
-            reason: REASONS[self.below(8) as usize],
+            reason: REASONS[self.below(9) as usize],
             detail: self.text(),
             raw: (0..self.below(50)).map(|_| self.next() as u8).collect(),
         }
@@ -176,6 +177,10 @@ impl Random {
             dead_letters: (0..self.below(3)).map(|_| self.dead_letter()).collect(),
             edits: (0..self.below(3)).map(|_| self.edit()).collect(),
             pages: (0..self.below(3)).map(|_| self.page()).collect(),
+            expiry: (self.below(3) == 0).then(|| Expiry {
+                before: Timestamp(self.next() as i64),
+                received: Epoch(self.next()),
+            }),
         }
     }
 

@@ -60,6 +60,7 @@ impl Model {
             dead_letters: Vec::new(),
             edits: Vec::new(),
             pages: Vec::new(),
+            expiry: None,
         };
         match self.random.below(8) {
             0 => {}

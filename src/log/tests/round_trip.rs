@@ -106,6 +106,7 @@ fn frames_that_are_too_large_are_refused_and_leave_no_trace() {
         dead_letters: vec![],
         edits: vec![],
         pages: vec![],
+        expiry: None,
         ..frame
     };
     log.append(&empty).unwrap();

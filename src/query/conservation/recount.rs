@@ -6,7 +6,7 @@
 use super::report::Conservation;
 use super::routes::{Feed, Routes};
 use crate::historian::Telemetry;
-use crate::model::{Action, Batch, Corrected, Edit, Epoch, Frame, Timestamp, Value};
+use crate::model::{Action, Batch, Corrected, Edit, Epoch, Frame, Reason, Timestamp, Value};
 use crate::query::error::Error;
 use crate::query::limits::Limits;
 use crate::query::session::{self, Environment};
@@ -14,11 +14,13 @@ use crate::query::source::Contents;
 use crate::query::tables::Tables;
 use crate::query::telemetry;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{
     DataType as Arrow, Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type,
 };
 use futures::StreamExt;
 use hashbrown::HashMap;
+use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -45,6 +47,8 @@ struct Entry {
     value: u64,
     /// Whether telemetry has the key.
     found: bool,
+    /// Whether it may have expired.
+    is_old: bool,
 }
 
 /// What was edited, as far as it is known before the points are.
@@ -54,6 +58,10 @@ struct Edited {
     refused: HashSet<String>,
     /// Assets and metrics of which points were deleted.
     series: HashSet<u64>,
+    /// Keys that came after their time had expired, as far as the view of dead letters has them.
+    late: HashSet<u128>,
+    /// The time before which points have expired.
+    expired: Option<i64>,
 }
 
 /// Some of all keys.
@@ -78,17 +86,25 @@ pub(in crate::query) async fn recount(
     let (contents, snapshot) =
         session::snapshot(tables, &["dead_letters", "corrections"], true).await?;
     let Some(snapshot) = snapshot else { return Err(Error::failed("telemetry got lost")) };
-    let Contents { epoch, views, .. } = contents;
-    let edited =
-        match views.get(1).is_some_and(|edits| edits.batches.iter().any(|e| e.num_rows() > 0)) {
-            false => Arc::default(),
-            true => {
-                let (refused, shared) = (refused(&views[1].batches), Arc::clone(&frames));
-                let found = move || Edited::find(refused, &*shared, epoch);
-                let found = tokio::task::spawn_blocking(found).await.map_err(Error::failed)?;
-                Arc::new(found.map_err(Error::failed)?)
-            }
-        };
+    let Contents { epoch, mut views, .. } = contents;
+    let schema = tables.views.list().into_iter().find(|(name, _)| name == "corrections");
+    let edits = match (views.pop(), schema) {
+        (Some(rows), Some((_, schema))) => session::rows(env, limits, schema, rows).await?,
+        _ => Vec::new(),
+    };
+    let expired = snapshot.announced().map(|before| before.0);
+    let letters = views.pop().map(|rows| rows.batches).unwrap_or_default();
+    let late = late(&letters);
+    let edited = match edits.iter().any(|rows| rows.num_rows() > 0) {
+        false => Edited { late, expired, ..Edited::default() },
+        true => {
+            let (refused, shared) = (refused(&edits), Arc::clone(&frames));
+            let found = move || Edited::find(refused, &*shared, epoch);
+            let found = tokio::task::spawn_blocking(found).await.map_err(Error::failed)?;
+            Edited { late, expired, ..found.map_err(Error::failed)? }
+        }
+    };
+    let edited = Arc::new(edited);
     let files: u64 = snapshot.files().iter().map(|file| file.rows).sum();
     let parts = (files + snapshot.hot_points() as u64).div_ceil(KEYS_AT_ONCE).max(1);
     let mut report = Conservation { epoch: epoch.0, ..Conservation::default() };
@@ -105,7 +121,9 @@ pub(in crate::query) async fn recount(
         }
         report = add(report, found);
     }
-    report.dead_letters_shown = views[0].batches.iter().map(|rows| rows.num_rows() as u64).sum();
+    // Those of points that came too late are in no log.
+    let shown = |rows: &RecordBatch| (rows.num_rows() - beyond(rows).count()) as u64;
+    report.dead_letters_shown = letters.iter().map(shown).sum();
     Ok(report)
 }
 
@@ -117,6 +135,7 @@ fn add(sum: Conservation, part: Conservation) -> Conservation {
         replaced: sum.replaced + part.replaced,
         duplicates: sum.duplicates + part.duplicates,
         deleted: sum.deleted + part.deleted,
+        expired: sum.expired + part.expired,
         lost: sum.lost + part.lost,
         unexplained: sum.unexplained + part.unexplained,
         examples: [sum.examples, part.examples].concat().into_iter().take(EXAMPLES).collect(),
@@ -200,7 +219,9 @@ impl Part {
                 self.report.replaced += 1;
             }
             None => {
-                self.keys.insert(key, Entry { value, found: false });
+                let is_old = self.edited.expired.is_some_and(|before| time < before);
+                let is_old = is_old || self.edited.late.contains(&key);
+                self.keys.insert(key, Entry { value, found: false, is_old });
                 let series = series(asset, metric);
                 if self.edited.series.contains(&series) {
                     self.times.entry(series).or_default().insert(time, key);
@@ -256,8 +277,10 @@ impl Part {
             self.look_up(&batch.map_err(failed)?);
         }
         self.report.stored = self.keys.values().filter(|entry| entry.found).count() as u64;
-        self.report.lost = self.keys.len() as u64 - self.report.stored;
-        let lost = self.keys.iter().filter(|(_, entry)| !entry.found).map(|(key, _)| *key);
+        let gone = || self.keys.iter().filter(|(_, entry)| !entry.found);
+        self.report.expired = gone().filter(|(_, entry)| entry.is_old).count() as u64;
+        self.report.lost = self.keys.len() as u64 - self.report.stored - self.report.expired;
+        let lost = gone().filter(|(_, entry)| !entry.is_old).map(|(key, _)| *key);
         let lost = lost.take(EXAMPLES).collect();
         Ok((self.report, lost))
     }
@@ -315,7 +338,7 @@ fn names(mut keys: HashSet<u128>, frames: &Open, up_to: Epoch) -> Result<Vec<Str
 impl Edited {
     /// Finds in the log of which series points were deleted.
     fn find(refused: HashSet<String>, frames: &Open, up_to: Epoch) -> Result<Self, String> {
-        let mut found = Self { refused, series: HashSet::new() };
+        let mut found = Self { refused, ..Self::default() };
         for frame in frames(up_to)? {
             for edit in frame?.edits {
                 if let Action::Delete { metrics, .. } = &edit.action
@@ -341,6 +364,40 @@ fn refused(view: &[RecordBatch]) -> HashSet<String> {
         refused.extend((0..ids.len()).filter(|i| why.is_valid(*i)).map(|i| ids.value(i).into()));
     }
     refused
+}
+
+/// The rows of dead letters that tell of points that came after their time had expired.
+fn beyond(letters: &RecordBatch) -> impl Iterator<Item = usize> {
+    let reasons = letters.column_by_name("reason").map(|reasons| reasons.as_string::<i32>());
+    let is = move |i: &usize| {
+        reasons.is_some_and(|reasons| reasons.value(*i) == Reason::BeyondRetention.code())
+    };
+    (0..letters.num_rows()).filter(is)
+}
+
+/// The keys that those tell of.
+fn late(letters: &[RecordBatch]) -> HashSet<u128> {
+    let mut keys = HashSet::new();
+    for rows in letters {
+        let Some(raw) = rows.column_by_name("raw") else { continue };
+        let Ok(raw) = cast(raw, &Arrow::Utf8) else { continue };
+        for i in beyond(rows) {
+            let Ok(letter) = serde_json::from_str::<Late>(raw.as_string::<i32>().value(i)) else {
+                continue;
+            };
+            let Ok(time) = Timestamp::parse(&letter.time) else { continue };
+            keys.extend(letter.metrics.keys().map(|metric| key(&letter.asset, metric, time.0)));
+        }
+    }
+    keys
+}
+
+/// What came after its time had expired, as its dead letter tells it.
+#[derive(Deserialize)]
+struct Late {
+    asset: String,
+    time: String,
+    metrics: serde_json::Map<String, serde_json::Value>,
 }
 
 fn series(asset: &str, metric: &str) -> u64 {

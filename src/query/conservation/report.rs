@@ -23,6 +23,9 @@ pub struct Conservation {
     /// Deleted because somebody asked for it.
     #[serde(default)]
     pub deleted: u64,
+    /// Removed because they were old, or refused because they came after that.
+    #[serde(default)]
+    pub expired: u64,
     /// Of metrics that no asset takes.
     pub unmapped: u64,
     /// Must be in telemetry and are not.
@@ -44,7 +47,8 @@ pub struct Conservation {
 impl Conservation {
     /// Whether every accepted point is accounted for.
     pub fn holds(&self) -> bool {
-        let became = self.stored + self.replaced + self.duplicates + self.deleted + self.unmapped;
+        let kept = self.stored + self.replaced + self.duplicates;
+        let became = kept + self.deleted + self.expired + self.unmapped;
         let shown = self.dead_letters_shown;
         let letters = self.letters() == shown || (self.dead_letters_full && self.letters() > shown);
         self.received + self.copies == became && self.lost + self.unexplained == 0 && letters
@@ -68,6 +72,9 @@ impl fmt::Display for Conservation {
         writeln!(f, "+ {:>12} duplicates", self.duplicates)?;
         if self.deleted > 0 {
             writeln!(f, "+ {:>12} deleted on request", self.deleted)?;
+        }
+        if self.expired > 0 {
+            writeln!(f, "+ {:>12} expired, or refused because their time had", self.expired)?;
         }
         writeln!(f, "+ {:>12} unmapped: no asset takes them", self.unmapped)?;
         if self.lost > 0 {

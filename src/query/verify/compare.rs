@@ -81,8 +81,22 @@ impl Side {
     }
 
     /// Compares the rows of one asset.
-    pub(super) fn compare(&mut self, asset: &str, mut recomputed: Vec<Row>) {
+    pub(super) fn compare(&mut self, asset: &str, recomputed: Vec<Row>) {
+        self.compare_but(asset, recomputed, |_| false);
+    }
+
+    /// Compares the rows of one asset but some, on both sides. Says how many the view has of those.
+    pub(super) fn compare_but(
+        &mut self,
+        asset: &str,
+        mut recomputed: Vec<Row>,
+        is_left_out: impl Fn(&Row) -> bool,
+    ) -> u64 {
         let mut rows = self.take(asset);
+        let all = rows.len();
+        rows.retain(|row| !is_left_out(row));
+        recomputed.retain(|row| !is_left_out(row));
+        let left_out = (all - rows.len()) as u64;
         recomputed.sort_unstable();
         rows.sort_unstable();
         let (mut ours, mut theirs) =
@@ -102,6 +116,7 @@ impl Side {
             }
         }
         self.report(extra, missing);
+        left_out
     }
 
     /// Leaves the rows of an asset out of the comparison.

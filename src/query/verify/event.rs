@@ -2,6 +2,7 @@
 
 use crate::catalog::asset_type::{Edge, EventRule};
 use crate::model::Value;
+use serde::{Deserialize, Serialize};
 
 /// An event that a rule fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub(super) struct Fired {
 }
 
 /// Where a rule stands. It is carried from one version of the document to the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     /// Whether the condition was true in the last row.
     was: bool,

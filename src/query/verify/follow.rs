@@ -1,5 +1,6 @@
 //! Rules over all rows of an asset, whichever version they fall under.
 
+use super::base::Base;
 use super::cell::{Cell, Row};
 use super::event::{self, Fired};
 use super::level::{self, Stay, Watch};
@@ -12,18 +13,21 @@ use std::collections::HashMap;
 const LEVELS: [&str; 3] = ["normal", "warning", "critical"];
 
 /// The rows of `threshold_states` and `threshold_occurrences`: each rule followed from segment to
-/// segment, and then as far as time has passed.
-pub(super) fn thresholds(
+/// segment, and then as far as time has passed. And where the rules stand then.
+pub(super) fn thresholds<'a>(
     asset: &str,
-    segments: &mut [Segment<'_>],
+    segments: &mut [Segment<'a>],
     until: i64,
-) -> (Vec<Row>, Vec<Row>) {
+    base: Option<&'a Base>,
+) -> (Vec<Row>, Vec<Row>, HashMap<(&'a str, RuleKind), level::State>) {
     let (mut states, mut occurrences) = (Vec::new(), Vec::new());
-    let mut carried: HashMap<(&str, RuleKind), level::State> = HashMap::new();
+    let levels = base.iter().flat_map(|base| &base.levels);
+    let mut carried: HashMap<(&str, RuleKind), level::State> =
+        levels.map(|(rule, kind, state)| ((rule.as_str(), *kind), state.clone())).collect();
     for place in 0..segments.len() {
         let end = end(segments, place, until);
         let is_last = place + 1 == segments.len();
-        let Segment { rules, series, .. } = &mut segments[place];
+        let Segment { rules, series, seen, .. } = &mut segments[place];
         let mut before = std::mem::take(&mut carried);
         for (rule, input) in rules.document.threshold_rules.iter().zip(&rules.thresholds) {
             let slot = match input {
@@ -37,7 +41,7 @@ pub(super) fn thresholds(
             };
             let name = (rule.id.as_str(), rule.kind);
             let state = before.remove(&name).unwrap_or_default();
-            let (state, ended) = watch.follow(state, &series.times, &values, end);
+            let (state, ended) = watch.follow(state, &series.times[*seen..], &values[*seen..], end);
             let mut stays = ended;
             if is_last {
                 stays.extend(watch.open(&state));
@@ -47,7 +51,7 @@ pub(super) fn thresholds(
             carried.insert(name, state);
         }
     }
-    (states, occurrences)
+    (states, occurrences, carried)
 }
 
 fn threshold(asset: &str, rule: &str, state: &level::State) -> Option<Row> {
@@ -74,19 +78,27 @@ fn occurrence(asset: &str, rule: &str, stay: &Stay) -> Row {
 }
 
 /// The rows of `events`: each rule followed from segment to segment, and then as far as time has
-/// passed.
-pub(super) fn events(asset: &str, segments: &mut [Segment<'_>], until: i64) -> Vec<Row> {
+/// passed. And where the rules stand then.
+pub(super) fn events<'a>(
+    asset: &str,
+    segments: &mut [Segment<'a>],
+    until: i64,
+    base: Option<&'a Base>,
+) -> (Vec<Row>, HashMap<&'a str, event::State>) {
     let mut all: Vec<(&Rules, usize, Fired)> = Vec::new();
-    let mut carried: HashMap<&str, event::State> = HashMap::new();
+    let rules = base.iter().flat_map(|base| &base.events);
+    let mut carried: HashMap<&str, event::State> =
+        rules.map(|(rule, state)| (rule.as_str(), *state)).collect();
     for place in 0..segments.len() {
         let end = end(segments, place, until);
-        let Segment { rules, series, .. } = &mut segments[place];
-        let rules: &Rules = rules;
+        let Segment { rules, series, seen, .. } = &mut segments[place];
+        let rules: &'a Rules = rules;
         let mut before = std::mem::take(&mut carried);
         for (i, rule) in rules.document.event_rules.iter().enumerate() {
             let conditions = series.evaluate(&rule.id, &rules.events[i]);
             let state = before.remove(rule.id.as_str()).unwrap_or_default();
-            let (state, fired) = event::follow(rule, state, &series.times, &conditions, end);
+            let (state, fired) =
+                event::follow(rule, state, &series.times[*seen..], &conditions[*seen..], end);
             all.extend(fired.into_iter().map(|fired| (rules, i, fired)));
             carried.insert(&rule.id, state);
         }
@@ -106,7 +118,7 @@ pub(super) fn events(asset: &str, segments: &mut [Segment<'_>], until: i64) -> V
             Cell::Bool(fired.suppressed),
         ]);
     }
-    rows
+    (rows, carried)
 }
 
 /// Up to when the rules of a segment go on behind its last row: to just before the next one, or

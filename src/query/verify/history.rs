@@ -32,7 +32,7 @@ impl History {
     }
 
     pub(super) fn current(&self) -> &Rules {
-        &self.versions[self.versions.len() - 1].rules
+        &self.versions[self.last()].rules
     }
 
     /// The eras, each as the place of its version.
@@ -49,10 +49,16 @@ impl History {
         self.eras.partition_point(|era| self.versions[*era].from <= time).saturating_sub(1)
     }
 
-    /// The place of the first version of the unbroken run, up to the current one, of which
-    /// something is true; behind the current one when that is not such a version.
-    pub(super) fn since(&self, is_true: impl Fn(&Rules) -> bool) -> usize {
-        let last = self.versions.iter().rposition(|version| !is_true(&version.rules));
+    /// The place of the current version.
+    pub(super) fn last(&self) -> usize {
+        self.versions.len() - 1
+    }
+
+    /// The place of the first version of the unbroken run, up to the one at `to`, of which
+    /// something is true; behind that one when it is not such a version.
+    pub(super) fn since(&self, to: usize, is_true: impl Fn(&Rules) -> bool) -> usize {
+        let versions = &self.versions[..=to];
+        let last = versions.iter().rposition(|version| !is_true(&version.rules));
         last.map_or(0, |last| last + 1)
     }
 }

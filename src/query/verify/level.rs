@@ -15,6 +15,7 @@ use super::series::number;
 use crate::catalog::Slot;
 use crate::catalog::asset_type::{Comparison, Level, Levels, Literal, RuleKind};
 use crate::model::Value;
+use serde::{Deserialize, Serialize};
 
 /// A stay at a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(super) struct Watch<'a> {
 }
 
 /// Where a rule stands. It is carried from one version of the document to the next.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     phases: [Phase; 2],
     /// When it was last at normal; `None` when nothing was evaluated.
@@ -44,7 +45,7 @@ pub(super) struct State {
     transitions: i64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 enum Phase {
     #[default]
     Normal,

@@ -12,6 +12,8 @@
 //! Before that it reads the archive's files and compares their checksums with those that were noted
 //! when they were written.
 //!
+//! Where old telemetry was removed, assets are recomputed from what was noted of them then.
+//!
 //! What telemetry cannot tell, the comparison leaves open: whether a settled window was revised
 //! since. Telemetry of before an asset was removed is not that of the asset which has its key now.
 //! Views that are no function of telemetry (dead letters, the catalog) are not looked at.
@@ -25,6 +27,7 @@ mod plant;
 mod points;
 mod series;
 mod segment;
+mod base;
 mod level;
 mod event;
 mod message;
@@ -35,9 +38,11 @@ mod compare;
 mod read;
 mod fleet;
 mod run;
+mod carry;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use carry::carry;
 pub use report::{Difference, Finding, Report};
 pub(super) use run::verify;

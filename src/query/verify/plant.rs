@@ -64,6 +64,11 @@ impl Plant {
         self.types.get(self.assets.get(asset)?)
     }
 
+    /// Whether there is such an asset.
+    pub(super) fn knows(&self, asset: &str) -> bool {
+        self.assets.contains_key(asset)
+    }
+
     /// The assets whose rows cannot be recomputed.
     pub(super) fn unreadable(&self) -> impl Iterator<Item = &str> {
         self.assets.keys().map(String::as_str).filter(|asset| self.history(asset).is_none())

@@ -1,5 +1,7 @@
 //! Reads telemetry back, some assets at a time, recomputes, and compares.
 
+use super::base::Bases;
+use super::cell::Row;
 use super::compare::Side;
 use super::fleet::{FLEET, fleet};
 use super::plant::Plant;
@@ -21,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Assets whose series are in memory at the same time.
-const ASSETS_AT_ONCE: usize = 200;
+pub(super) const ASSETS_AT_ONCE: usize = 200;
 
 /// Compares every view that is there with what telemetry says of it, at one epoch.
 ///
@@ -68,7 +70,11 @@ pub(in crate::query) async fn verify(
         }
     }
     let unreadable: Vec<String> = plant.unreadable().map(ToString::to_string).collect();
-    let mut reader = Reader::new(context.clone(), plant, removed);
+    let known = snapshot.clone();
+    let bases = tokio::task::spawn_blocking(move || Bases::read(&known)).await;
+    let bases = bases.map_err(Error::failed)??;
+    let mut reader = Reader::new(context.clone(), plant, removed, bases);
+    let mut left_out = 0;
     let assets = reader.assets().await?;
     // Rows in files are of the assets between the last ones and these, whatever telemetry says; the
     // last time of all that are left.
@@ -84,10 +90,18 @@ pub(in crate::query) async fn verify(
         last = some.last().or(last);
         for (asset, points) in reader.read(some).await? {
             let Some(history) = reader.plant.history(&asset) else { continue };
-            let views = recompute(history, &asset, points, clock.0);
-            for (side, rows) in sides.iter_mut().zip(views) {
+            let base = reader.bases.assets.get(&asset);
+            if let Some(None) = base {
+                sides.iter_mut().flatten().flatten().for_each(|side| side.skip(&asset));
+                continue;
+            }
+            let base = base.and_then(Option::as_ref);
+            let views = recompute(history, &asset, points, clock.0, base);
+            for ((side, rows), (name, _)) in sides.iter_mut().zip(views).zip(SHAPES) {
                 if let Some(Ok(side)) = side {
-                    side.compare(&asset, rows);
+                    let is_of_before =
+                        |row: &Row| base.is_some_and(|base| base.is_of_before(name, row));
+                    left_out += side.compare_but(&asset, rows, is_of_before);
                 }
             }
             // Lets go of the thread between assets: others have questions too.
@@ -109,7 +123,16 @@ pub(in crate::query) async fn verify(
             views.push((name.to_string(), finding));
         }
     }
-    let (points, notes) = (reader.points, reader.plant.notes);
+    let (points, mut notes) = (reader.points, reader.plant.notes);
+    let Bases { before, assets, .. } = &reader.bases;
+    if !assets.is_empty() {
+        let lost = assets.values().filter(|base| base.is_none()).count();
+        let count = assets.len();
+        notes.push(format!(
+            "telemetry before {before} has expired: {count} assets were recomputed from what was \
+             noted of them then, but {lost}; {left_out} rows of before were not compared."
+        ));
+    }
     Ok(Report { epoch, points, views, notes })
 }
 

@@ -6,10 +6,19 @@ use super::series::{Series, number};
 use crate::health::{self, Algorithm};
 use crate::model::Value;
 
+/// The times at which conditions with a hold were true last, by the ids of their parts.
+pub(super) type Holds = Vec<(String, i64)>;
+
 /// The health at the newest row of a series. A condition with a hold counts while its last true
-/// row is not longer ago than the hold.
-pub(super) fn health(rules: &Rules, asset: &str, series: &mut Series) -> Vec<Row> {
-    let Some(algorithm) = &rules.document.health_algorithm else { return Vec::new() };
+/// row is not longer ago than the hold; `before` knows those before the series.
+pub(super) fn health(
+    rules: &Rules,
+    asset: &str,
+    series: &mut Series,
+    before: &Holds,
+) -> (Vec<Row>, Holds) {
+    let mut holds = Holds::new();
+    let Some(algorithm) = &rules.document.health_algorithm else { return (Vec::new(), holds) };
     let newest = series.times.len() - 1;
     let now = series.times[newest];
     let parts = algorithm.parts();
@@ -24,9 +33,13 @@ pub(super) fn health(rules: &Rules, asset: &str, series: &mut Series) -> Vec<Row
             let is_true = |row: &usize| {
                 values[*row].as_ref().is_some_and(|value| number(value).is_none_or(|x| x != 0.0))
             };
-            let last = (0..series.times.len()).rev().find(is_true);
-            if last.is_some_and(|row| now <= series.times[row].saturating_add(hold.0)) {
-                input = Some(1.0);
+            let last = (0..series.times.len()).rev().find(is_true).map(|row| series.times[row]);
+            let known = || before.iter().find(|(id, _)| id == part.id).map(|(_, time)| *time);
+            if let Some(last) = last.or_else(known) {
+                holds.push((part.id.to_owned(), last));
+                if now <= last.saturating_add(hold.0) {
+                    input = Some(1.0);
+                }
             }
         }
         inputs.push(input);
@@ -38,11 +51,12 @@ pub(super) fn health(rules: &Rules, asset: &str, series: &mut Series) -> Vec<Row
     let deducts = matches!(algorithm, Algorithm::WeightedDeductions(_));
     let took_part = |(_, points): &(&str, f64)| points.is_finite() && !(deducts && *points == 0.0);
     let named = parts.iter().map(|part| part.id).zip(points).filter(took_part);
-    vec![vec![
+    let row = vec![
         Cell::text(asset),
         Cell::Time(now),
         score.map_or(Cell::Null, Cell::number),
         band.map_or(Cell::Null, |band| Cell::text(&band.name)),
         contributions(named),
-    ]]
+    ];
+    (vec![row], holds)
 }

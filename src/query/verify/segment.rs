@@ -1,5 +1,6 @@
 //! The rows of one asset, cut where another version of its type takes over.
 
+use super::base::Base;
 use super::history::History;
 use super::points::Accepted;
 use super::rules::Rules;
@@ -15,13 +16,21 @@ pub(super) struct Segment<'a> {
     /// at which the era begins: it holds what was known before, and has points of its own only
     /// when some fall on that very time.
     pub series: Series,
+    /// How many of the first rows the rules have looked at before; see [`Base`].
+    pub seen: usize,
 }
 
 /// The segments from the era of the first point to the current one; none without a point.
 ///
 /// A point counts when the version in force at its time measures the metric, and its value can be
-/// read as the type that the metric has there.
-pub(super) fn segments(history: &History, points: Vec<Accepted>) -> Vec<Segment<'_>> {
+/// read as the type that the metric has there. With a base the points are those behind it, and the
+/// first segment is that of the base's version. Only eras that begin before `end` count.
+pub(super) fn segments<'a>(
+    history: &'a History,
+    points: Vec<Accepted>,
+    base: Option<&Base>,
+    end: i64,
+) -> Vec<Segment<'a>> {
     let mut of_eras: BTreeMap<usize, BTreeMap<i64, Vec<(usize, Point)>>> = BTreeMap::new();
     for point in points {
         let era = history.era_at(point.event_time);
@@ -35,19 +44,35 @@ pub(super) fn segments(history: &History, points: Vec<Accepted>) -> Vec<Segment<
         rows.entry(point.event_time).or_default().push((slot, point_of_row));
     }
     let mut segments: Vec<Segment<'_>> = Vec::new();
-    let Some(first) = of_eras.keys().next().copied() else { return segments };
+    let of_base = |base: &Base| history.eras().iter().position(|place| *place == base.version);
+    let first = match base {
+        Some(base) => of_base(base),
+        None => of_eras.keys().next().copied(),
+    };
+    let Some(first) = first else { return segments };
     for (era, place) in history.eras().iter().copied().enumerate().skip(first) {
         let version = history.version(place);
+        if version.from >= end {
+            break;
+        }
         let mut rows = of_eras.remove(&era).unwrap_or_default();
+        let base = base.filter(|_| segments.is_empty());
         let held = match segments.last() {
-            None => vec![None; version.rules.layout.slots.len()],
+            None => match base {
+                None => vec![None; version.rules.layout.slots.len()],
+                Some(base) => {
+                    rows.entry(base.last).or_default();
+                    base.held_by(&version.rules)
+                }
+            },
             Some(before) => {
                 rows.entry(version.from).or_default();
                 before.held_by(&version.rules)
             }
         };
         let series = Series::of(rows, held, &version.rules);
-        segments.push(Segment { version: place, rules: &version.rules, series });
+        let seen = usize::from(base.is_some());
+        segments.push(Segment { version: place, rules: &version.rules, series, seen });
     }
     segments
 }

@@ -6,11 +6,12 @@ use crate::expr::Compiled;
 use crate::model::{DataType, Quality, Value};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType as Arrow, Float64Type, Int64Type};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A value at an event time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Point {
     pub value: Value,
     pub quality: Quality,

@@ -167,6 +167,7 @@ async fn the_api_describes_itself() {
             "get /api/v1/metrics/range",
             "get /api/v1/queries",
             "get /api/v1/queries/{name}",
+            "get /api/v1/retention",
             "get /api/v1/sql/{id}",
             "get /api/v1/subscribe",
             "get /api/v1/telemetry/asset/{id}",
@@ -178,6 +179,7 @@ async fn the_api_describes_itself() {
             "get /metrics",
             "patch /api/v1/telemetry",
             "post /api/v1/exports",
+            "post /api/v1/retention",
             "post /api/v1/sql",
             "post /api/v1/telemetry/ingest",
             "post /api/v1/verify",
@@ -185,7 +187,7 @@ async fn the_api_describes_itself() {
             "put /api/v1/catalog/{kind}/{key}",
         ]
     );
-    assert_eq!(crate::serve::openapi().paths.paths.len(), 23);
+    assert_eq!(crate::serve::openapi().paths.paths.len(), 24);
     assert_eq!(server.get("/docs/", "*/*").await.status(), 200);
     let page = server.get("/", "*/*").await.text().await.unwrap();
     assert!(page.contains("page.js") && !page.contains("https://"));

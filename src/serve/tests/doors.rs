@@ -173,6 +173,14 @@ impl Doors for Fake {
         Ok(Conservation { holds: true, epoch: 5, ..Conservation::default() })
     }
 
+    async fn retention(&self) -> Result<Retention, DoorError> {
+        Ok(Retention { min_age: "7d".into(), ..Retention::default() })
+    }
+
+    async fn retain(&self) -> Result<Retention, DoorError> {
+        self.retention().await
+    }
+
     fn metrics_text(&self) -> String {
         "millstream_up 1\n".into()
     }

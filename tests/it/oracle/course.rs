@@ -10,20 +10,20 @@ use millstream::historian::StoreSettings;
 use millstream::ingest::commit::{CommitError, Submission};
 use millstream::ingest::format::json;
 use millstream::ingest::route::Router;
-use millstream::model::{Duration as Micros, Epoch, Timestamp};
+use millstream::model::{Duration, Epoch, Timestamp};
 use millstream::views::InMemory;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time;
 use tempfile::TempDir;
 
 /// How often something late asked for archived points, as far as that was seen.
 pub static PAGES: AtomicU64 = AtomicU64::new(0);
 
-/// How many files of windows that had left memory were seen.
-pub static FILES: AtomicU64 = AtomicU64::new(0);
+/// How many files of windows that had left memory were seen, and how many of other rows.
+pub static FILES: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
 /// How many files of the archive had moved to a store in the end.
 pub static MOVED: AtomicU64 = AtomicU64::new(0);
@@ -123,14 +123,16 @@ impl Plant {
     }
 
     fn start(&mut self, workers: usize) {
-        let checkpoints = self.random.one_in(2).then_some(Duration::from_secs(3_600));
+        let checkpoints = self.random.one_in(2).then_some(time::Duration::from_secs(3_600));
         let windows = [2, 3, 60][self.random.below(3) as usize];
+        let age = Duration([0, 60, 600, 86_400][self.random.below(4) as usize] * 1_000_000);
+        let most = [1, 8, 1_000][self.random.below(3) as usize];
         let settings = Settings {
             workers,
             checkpoint_every: checkpoints,
-            in_memory: InMemory { windows, rows: 0 },
+            in_memory: InMemory { windows, age, most, rows: 0 },
             merge_files: [0, 2, 3][self.random.below(3) as usize],
-            clock_error: Micros(0),
+            clock_error: Duration(0),
             archive_store: self.random.one_in(2).then(|| self.store()),
             ..Settings::new(self.data())
         };
@@ -141,7 +143,7 @@ impl Plant {
             if !opened.as_ref().is_err_and(is_locked) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(time::Duration::from_millis(20));
             opened = Runtime::open(&settings);
         }
         self.runtime = Some(opened.unwrap());
@@ -270,11 +272,14 @@ impl Plant {
         let runtime = self.runtime();
         runtime.settle().unwrap();
         PAGES.fetch_add(runtime.pages_wanted(), Ordering::Relaxed);
-        let files = walk(&self.data().join("archive/windows"));
-        FILES.fetch_add(files, Ordering::Relaxed);
-        let names: Vec<_> = runtime.views.list().into_iter().map(|view| view.name).collect();
-        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-        let views = self.seconds.block_on(async {
+        let views = runtime.views.list();
+        for view in views.iter().map(|view| view.name) {
+            let files = walk(&self.data().join("archive/windows").join(view));
+            let of = usize::from(!view.starts_with("rollups"));
+            FILES[of].fetch_add(files, Ordering::Relaxed);
+        }
+        let names: Vec<&str> = views.iter().map(|view| view.name).collect();
+        let contents = self.seconds.block_on(async {
             let mut views = Vec::new();
             for rows in runtime.query.whole(&names).await.unwrap() {
                 views.push(rows.try_collect().await.unwrap());
@@ -287,7 +292,7 @@ impl Plant {
             rows.sort();
             rows
         };
-        names.into_iter().map(str::to_owned).zip(views.into_iter().map(text)).collect()
+        names.into_iter().map(str::to_owned).zip(contents.into_iter().map(text)).collect()
     }
 }
 

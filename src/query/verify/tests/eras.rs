@@ -56,7 +56,7 @@ fn rows(
     view: &str,
 ) -> Vec<String> {
     let points = points.iter().map(|(time, metric, value)| point(*time, metric, *value));
-    let views = recompute(&history(versions), "p", points.collect(), clock * SECOND);
+    let views = recompute(&history(versions), "p", points.collect(), clock * SECOND, None);
     let at = SHAPES.iter().position(|(name, _)| *name == view).unwrap();
     let show_row = |row: &Vec<Cell>| row[1..].iter().map(show).collect::<Vec<_>>().join(" ");
     let mut rows: Vec<String> = views[at].iter().map(show_row).collect();

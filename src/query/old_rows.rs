@@ -1,10 +1,10 @@
-//! A roll-up view as a table: the windows in memory, and those in files.
+//! A view as a table: the rows in memory, and those in files.
 
 use super::error::Error;
 use super::files::Files;
 use super::part::PartTable;
 use super::source::Archived;
-use crate::historian::windows_schema;
+use crate::historian::old_rows_schema;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
@@ -24,7 +24,7 @@ pub(super) fn table(
     let plan = || -> Result<LogicalPlan> {
         let hot = MemTable::try_new(Arc::clone(&schema), vec![batches])?;
         let hot = LogicalPlanBuilder::scan("hot", provider_as_source(Arc::new(hot)), None)?;
-        let files = Files::of_windows(archived.files, windows_schema(&schema));
+        let files = Files::of_view(archived.files, old_rows_schema(&schema), archived.time);
         let files = provider_as_source(Arc::new(PartTable(files)));
         let mut plan = LogicalPlanBuilder::scan("archive", files, None)?;
         for but in &archived.but {

@@ -1,14 +1,12 @@
-//! Lets old windows of roll-ups leave memory: a thread writes what the hub hands it, and the hub
+//! Lets old rows of views leave memory: a thread writes what the hub hands it, and the hub
 //! lets the rows go when they are durable.
 
-use crate::historian::{self, Windows};
+use crate::historian::{self, NewFile, OldRows};
 use crate::model::ArchiveFile;
-use crate::views::{InMemory, Leaving, Old, Views, WindowFiles};
+use crate::views::{InMemory, Leaving, Old, OldFiles, Views, Wanted};
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,50 +19,56 @@ pub struct Departures {
     /// `None` only at the end.
     to_write: Option<Sender<Old>>,
     thread: Option<JoinHandle<()>>,
-    written: Receiver<(Leaving, Result<Option<ArchiveFile>, historian::Error>)>,
+    written: Receiver<Result<Written, String>>,
     under_way: bool,
     not_before: Option<Instant>,
 }
 
-/// Files of windows for the views.
-pub struct Reader(pub Windows);
+/// Rows that leave, and the file that has them; `None` when there are none.
+type Written = (Leaving, Option<ArchiveFile>);
+
+/// Files of old rows for the views.
+#[derive(Clone)]
+pub struct Reader(pub OldRows);
 
 impl Departures {
     /// Starts the thread, which ends with what it is at when this is dropped.
-    pub fn start(files: Windows, stay: InMemory) -> anyhow::Result<Self> {
+    pub fn start(files: Reader, stay: InMemory) -> anyhow::Result<Self> {
         let (to_write, tables) = bounded::<Old>(1);
         let (done, written) = bounded(1);
         let write = move || {
             for table in tables {
-                let leaving = table.leaving();
-                let file = write(&files, &leaving);
-                if done.send((leaving, file)).is_err() {
+                let written = table.leaving(&files).and_then(|leaving| {
+                    let file = write(&files.0, &leaving).map_err(|error| error.to_string())?;
+                    Ok((leaving, file))
+                });
+                if done.send(written).is_err() {
                     return;
                 }
             }
         };
         let thread = std::thread::Builder::new()
-            .name("windows".into())
+            .name("old-rows".into())
             .spawn(write)
-            .context("start the writer of old windows")?;
+            .context("start the writer of old rows")?;
         let (to_write, thread) = (Some(to_write), Some(thread));
         Ok(Self { stay, to_write, thread, written, under_way: false, not_before: None })
     }
 
     /// Lets go of what was written since, and has the next written when it is time.
     pub fn go_on(&mut self, views: &Views) {
-        if let Ok((leaving, file)) = self.written.try_recv() {
+        if let Ok(written) = self.written.try_recv() {
             self.under_way = false;
-            match file {
-                Ok(None) => views.stay(&leaving),
-                Ok(Some(file)) => {
+            match written {
+                Ok((leaving, None)) => views.stay(&leaving),
+                Ok((leaving, Some(file))) => {
                     let rows = file.rows;
                     let counts = views.leave(&leaving, file);
-                    let (view, epoch) = (leaving.view(), leaving.epoch());
-                    tracing::debug!(view, %epoch, rows, counts, "old windows left memory");
+                    let (view, epoch) = (leaving.view().name(), leaving.epoch());
+                    tracing::debug!(view, %epoch, rows, counts, "old rows left memory");
                 }
                 Err(error) => {
-                    tracing::error!(%error, "old windows stay in memory");
+                    tracing::error!(%error, "old rows stay in memory");
                     self.not_before = Some(Instant::now() + PAUSE);
                 }
             }
@@ -84,34 +88,40 @@ impl Drop for Departures {
     fn drop(&mut self) {
         self.to_write = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the writer of old windows panicked");
+            tracing::error!("the writer of old rows panicked");
         }
     }
 }
 
-fn write(files: &Windows, leaving: &Leaving) -> Result<Option<ArchiveFile>, historian::Error> {
+fn write(files: &OldRows, leaving: &Leaving) -> Result<Option<ArchiveFile>, historian::Error> {
     if leaving.is_empty() {
         return Ok(None);
     }
-    let mut writing =
-        files.create(leaving.view(), &leaving.name(), leaving.epoch(), &leaving.schema())?;
+    let mut writing = files.create(&NewFile {
+        view: leaving.view().name(),
+        name: &leaving.name(),
+        epoch: leaving.epoch(),
+        schema: &leaving.schema(),
+        order: leaving.view().order(),
+    })?;
     leaving.batches(|batch| writing.write(&batch))?;
     writing.finish().map(Some)
 }
 
-impl WindowFiles for Reader {
+impl OldFiles for Reader {
     fn read(
         &self,
         files: &[ArchiveFile],
-        wanted: &BTreeMap<Arc<str>, BTreeSet<i64>>,
+        wanted: &Wanted,
     ) -> Result<Vec<(usize, RecordBatch)>, String> {
-        let starts = wanted.values().flatten();
-        let (first, last) = (starts.clone().min().copied(), starts.max().copied());
+        let times = wanted.of.values().flatten();
+        let (first, last) = (times.clone().min().copied(), times.max().copied());
         let (first, last) = (first.unwrap_or(i64::MAX), last.unwrap_or(i64::MIN));
         let mut found = Vec::new();
         for (place, file) in files.iter().enumerate() {
             if file.min_event_time <= last && first <= file.max_event_time {
-                let batches = self.0.read(file, wanted).map_err(|error| error.to_string())?;
+                let batches = self.0.read(file, wanted.time, &wanted.of);
+                let batches = batches.map_err(|error| error.to_string())?;
                 found.extend(batches.into_iter().map(|batch| (place, batch)));
             }
         }

@@ -1,8 +1,7 @@
-//! Files of roll-ups: windows that are old enough to leave memory, as any reader of Parquet knows
-//! them.
+//! Files of views: rows that are old enough to leave memory, as any reader of Parquet knows them.
 //!
 //! A file has the columns of its view and `epoch`, the epoch at which the rows were so; rows stand by
-//! asset, metric and start of the window. No manifest names the files: whoever has them written keeps
+//! asset and time, windows by metric in between. No manifest names the files: whoever has them written keeps
 //! the list, and a file that is on no list is removed at the next start.
 
 use super::durable::{self, Beside};
@@ -33,14 +32,11 @@ const FOLDER: &str = "windows";
 const PAGE_ROWS: usize = 8 * 1024;
 const ROW_GROUP_ROWS: usize = 256 * 1024;
 const BATCH_ROWS: usize = 8 * 1024;
-/// Places of columns in the views of roll-ups.
-const ASSET: usize = 0;
-const METRIC: usize = 2;
-const START: usize = 3;
+const ASSET: &str = "asset";
 
-/// The files of roll-ups of one archive.
+/// The files of old rows of one archive.
 #[derive(Clone)]
-pub struct Windows {
+pub struct OldRows {
     fs: Arc<dyn Fs>,
     directory: PathBuf,
 }
@@ -51,10 +47,26 @@ pub struct Writing {
     path: PathBuf,
     schema: SchemaRef,
     writer: ArrowWriter<Beside>,
+    /// The place of the rows' time.
+    time: usize,
     file: ArchiveFile,
 }
 
-impl Windows {
+/// What a file is to be.
+pub struct NewFile<'a> {
+    /// The name of the view.
+    pub view: &'a str,
+    /// A name that no other file of the view has: that would be replaced.
+    pub name: &'a str,
+    /// The epoch at which the rows are so.
+    pub epoch: Epoch,
+    /// The columns of the view.
+    pub schema: &'a SchemaRef,
+    /// The columns by which rows are sorted, the last of which is their time.
+    pub order: &'a [&'a str],
+}
+
+impl OldRows {
     /// Those in an archive's directory, which is made when it is not there.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
@@ -63,27 +75,26 @@ impl Windows {
         Ok(Self { fs, directory: directory.into() })
     }
 
-    /// Begins a file of a view, `schema` its columns. The same name twice replaces the file.
-    pub fn create(
-        &self,
-        view: &str,
-        name: &str,
-        epoch: Epoch,
-        schema: &SchemaRef,
-    ) -> Result<Writing, Error> {
+    /// Begins a file.
+    pub fn create(&self, new: &NewFile<'_>) -> Result<Writing, Error> {
+        let NewFile { view, name, epoch, schema, order } = new;
         let folder = format!("{FOLDER}/{view}");
         durable::create_dir(&*self.fs, &self.directory.join(&folder))?;
         let relative = format!("{folder}/{name}.parquet");
         let path = self.directory.join(&relative);
         let schema = written(schema);
-        let options =
-            ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
+        let order: Vec<usize> =
+            order.iter().map(|name| schema.index_of(name)).collect::<Result<_, _>>()?;
+        let time = order.last().copied().unwrap_or_default();
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(&schema, &order))
+            .with_skip_arrow_metadata(true);
         let beside = Beside::create(&self.fs, &path)?;
         let writer = ArrowWriter::try_new_with_options(beside, Arc::clone(&schema), options)
             .map_err(|source| Error::Parquet { path: path.clone(), source })?;
         let (min_epoch, max_epoch) = (epoch.0, epoch.0);
         let file = ArchiveFile { min_epoch, max_epoch, ..ArchiveFile::new(relative) };
-        Ok(Writing { fs: Arc::clone(&self.fs), path, schema, writer, file })
+        Ok(Writing { fs: Arc::clone(&self.fs), path, schema, writer, time, file })
     }
 
     /// Says whether files are there with the lengths that they were written with.
@@ -128,10 +139,11 @@ impl Windows {
         Ok(reader.map(move |batch| batch.map_err(|error| failed(ParquetError::from(error)))))
     }
 
-    /// The rows of a file that are of these assets and windows. Blocks for some milliseconds.
+    /// The rows of a file that are of these assets and times, a column. Blocks for some milliseconds.
     pub fn read(
         &self,
         file: &ArchiveFile,
+        time: &str,
         wanted: &BTreeMap<Arc<str>, BTreeSet<i64>>,
     ) -> Result<Vec<RecordBatch>, Error> {
         let path = self.directory.join(&file.path);
@@ -139,19 +151,24 @@ impl Windows {
         let stored = Stored::open(&*self.fs, &path, file)?;
         let metadata =
             ArrowReaderMetadata::load(&stored, ArrowReaderOptions::new()).map_err(failed)?;
-        let groups = groups(metadata.metadata(), wanted);
+        let place = |name: &str| metadata.schema().index_of(name);
+        let (asset, time) = (place(ASSET)?, place(time)?);
+        let groups = groups(metadata.metadata(), asset, wanted);
         if groups.is_empty() {
             return Ok(Vec::new());
         }
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(stored, metadata);
-        let columns = ProjectionMask::roots(builder.parquet_schema(), [ASSET, START]);
+        let columns = ProjectionMask::roots(builder.parquet_schema(), [asset, time]);
         let wanted = wanted.clone();
         let is_wanted = move |batch: RecordBatch| -> Result<BooleanArray, ArrowError> {
-            let assets = batch.column(0).as_string::<i32>();
-            let starts = batch.column(1).as_primitive::<TimestampMicrosecondType>().values();
+            // In the order in which the file has them.
+            let (first, second) = (batch.column(0), batch.column(1));
+            let (assets, times) = if asset < time { (first, second) } else { (second, first) };
+            let assets = assets.as_string::<i32>();
+            let times = times.as_primitive::<TimestampMicrosecondType>().values();
             let is_wanted = |i: usize| {
-                let starts_wanted = wanted.get(assets.value(i));
-                Some(starts_wanted.is_some_and(|wanted| wanted.contains(&starts[i])))
+                let of_asset = wanted.get(assets.value(i));
+                Some(of_asset.is_some_and(|wanted| wanted.contains(&times[i])))
             };
             Ok((0..batch.num_rows()).map(is_wanted).collect())
         };
@@ -167,13 +184,13 @@ impl Windows {
 }
 
 impl Writing {
-    /// Appends rows, which come by asset, metric and start of the window.
+    /// Appends rows, which come in the file's order.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let starts = batch.column(START).as_primitive::<TimestampMicrosecondType>();
+        let times = batch.column(self.time).as_primitive::<TimestampMicrosecondType>();
         let file = &mut self.file;
         file.rows += batch.num_rows() as u64;
-        file.min_event_time = file.min_event_time.min(min(starts).unwrap_or(i64::MAX));
-        file.max_event_time = file.max_event_time.max(max(starts).unwrap_or(i64::MIN));
+        file.min_event_time = file.min_event_time.min(min(times).unwrap_or(i64::MAX));
+        file.max_event_time = file.max_event_time.max(max(times).unwrap_or(i64::MIN));
         let epochs = UInt64Array::from_value(file.min_epoch, batch.num_rows());
         let columns = batch.columns().iter().cloned().chain([Arc::new(epochs) as _]).collect();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
@@ -203,9 +220,13 @@ pub fn written(view: &Schema) -> SchemaRef {
 }
 
 /// The row groups that may have rows of the assets.
-fn groups(metadata: &ParquetMetaData, wanted: &BTreeMap<Arc<str>, BTreeSet<i64>>) -> Vec<usize> {
+fn groups(
+    metadata: &ParquetMetaData,
+    asset: usize,
+    wanted: &BTreeMap<Arc<str>, BTreeSet<i64>>,
+) -> Vec<usize> {
     let may_hold = |group: &usize| {
-        let statistics = metadata.row_group(*group).column(ASSET).statistics();
+        let statistics = metadata.row_group(*group).column(asset).statistics();
         statistics.is_none_or(|statistics| {
             let (min, max) = (statistics.min_bytes_opt(), statistics.max_bytes_opt());
             wanted.keys().any(|asset| {
@@ -217,19 +238,23 @@ fn groups(metadata: &ParquetMetaData, wanted: &BTreeMap<Arc<str>, BTreeSet<i64>>
     (0..metadata.num_row_groups()).filter(may_hold).collect()
 }
 
-fn properties() -> WriterProperties {
-    let sorting = [ASSET, METRIC, START].map(|column| SortingColumn {
-        column_idx: column as i32,
+fn properties(schema: &Schema, order: &[usize]) -> WriterProperties {
+    let column = |column: &usize| SortingColumn {
+        column_idx: *column as i32,
         descending: false,
         nulls_first: false,
-    });
-    WriterProperties::builder()
+    };
+    let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_sorting_columns(Some(sorting.to_vec()))
-        .set_created_by("millstream".into())
-        .set_column_dictionary_enabled("window_start".into(), false)
-        .set_column_encoding("window_start".into(), Encoding::DELTA_BINARY_PACKED)
+        .set_sorting_columns(Some(order.iter().map(column).collect()))
+        .set_created_by("millstream".into());
+    let Some(time) = order.last().map(|time| schema.field(*time).name().as_str()) else {
+        return properties.build();
+    };
+    properties
+        .set_column_dictionary_enabled(time.into(), false)
+        .set_column_encoding(time.into(), Encoding::DELTA_BINARY_PACKED)
         .build()
 }
