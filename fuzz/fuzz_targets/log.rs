@@ -87,8 +87,9 @@ fn frame(epoch: u64) -> Frame {
         batches: Vec::new(),
         edits: Vec::new(),
         pages: (0..epoch % 3).map(page).collect(),
-        expiry: (epoch % 5 == 0)
-            .then(|| Expiry { before: Timestamp(epoch as i64), received: Epoch(epoch) }),
+        expiry: epoch
+            .is_multiple_of(5)
+            .then_some(Expiry { before: Timestamp(epoch as i64), received: Epoch(epoch) }),
         dead_letters: vec![DeadLetter {
             received_at: Timestamp(epoch as i64),
             source: "fuzz".into(),
