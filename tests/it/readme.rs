@@ -559,6 +559,7 @@ fn readme_options_are_those_of_the_program() {
         "sql",
         "query",
         "verify",
+        "retention",
         "check",
         "schemas",
         "postgres-user",
