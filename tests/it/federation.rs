@@ -152,6 +152,15 @@ async fn what_cannot_be_asked_of_the_database_is_told() {
         let problem = server.post("/api/v1/sql", "text/plain", sql).await.problem(status);
         assert!(problem.to_string().contains(said), "{sql}: {problem}");
     }
+    // What is no text there is compared as the text that is shown.
+    for (filter, count) in
+        [("<> 'no JSON'", 1), ("= 'no JSON'", 0), ("> 'no JSON'", 1), ("IN ('{}', 'x')", 0)]
+    {
+        let sql = format!(
+            "SELECT count(*) AS n FROM timescale.asset_types WHERE key = 'pump' AND document {filter}"
+        );
+        assert_eq!(server.sql(&sql).await[0]["n"], count, "{sql}");
+    }
     // The SQL of a filter is data there.
     let sql =
         "SELECT count(*) AS n FROM timescale.telemetry_history WHERE value_text = 'x'' OR true --'";

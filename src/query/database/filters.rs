@@ -24,9 +24,10 @@ pub fn told(filter: &Expr) -> Option<String> {
             Some(format!("({not}({low} AND {high}))"))
         }
         Expr::InList(InList { expr, list, negated }) => {
+            let kind = if list.iter().any(is_text) { "::text" } else { "" };
             let list: Option<Vec<String>> = list.iter().map(literal).collect();
             let not = if *negated { "NOT " } else { "" };
-            Some(format!("({} {not}IN ({}))", column(expr)?, list?.join(", ")))
+            Some(format!("({}{kind} {not}IN ({}))", column(expr)?, list?.join(", ")))
         }
         Expr::Column(_) => column(filter),
         _ => None,
@@ -45,10 +46,18 @@ fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<String> {
         _ => return None,
     };
     // Here texts are in the order of their bytes, there in that of a language.
-    let is_text = matches!(value, Expr::Literal(ScalarValue::Utf8(_), _));
-    let collation = if by_order && is_text { " COLLATE \"C\"" } else { "" };
+    let kind = match (is_text(value), by_order) {
+        (true, true) => "::text COLLATE \"C\"",
+        (true, false) => "::text",
+        (false, _) => "",
+    };
     let op = if op == Operator::NotEq { "<>".to_owned() } else { op.to_string() };
-    Some(format!("({column}{collation} {op} {shown})"))
+    Some(format!("({column}{kind} {op} {shown})"))
+}
+
+/// Whether a column that it is compared with is text here; there it may be of any type, JSON say.
+fn is_text(value: &Expr) -> bool {
+    matches!(value, Expr::Literal(ScalarValue::Utf8(_), _))
 }
 
 /// The name of a column.
